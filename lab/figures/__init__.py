@@ -1,0 +1,10 @@
+"""Figures: pure functions, arrays in, plotly Figure out. No torch, no gradio, no files.
+
+Backgrounds are transparent and every colour reads on white paper and on deep ink alike, so one figure serves both
+themes, a notebook and a file.
+"""
+
+from lab.figures.attention import attention_heatmap
+from lab.figures.losses import Curve, loss_curves
+
+__all__ = ["Curve", "attention_heatmap", "loss_curves"]
