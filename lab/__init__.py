@@ -1,0 +1,1 @@
+"""The lab: a Gradio app that asks guppy and draws the answers."""

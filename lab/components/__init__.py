@@ -1,0 +1,61 @@
+"""What moves with the hand: views drawn in the browser, each a .js and .css with a Python face beside it.
+
+Every .js and .css file of this folder is loaded once, in the page's <head>: `core.js` and `base.css` first, the others
+by name. A script registers its view with `lab.component("name", (element, options) => …)`; `view("name", …)` puts one
+on a page.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import gradio as gr
+
+from lab.theme import palette_css
+
+HERE = Path(__file__).parent
+PAGES: dict[str, str] = {"train": "Train", "talk": "Talk", "attention": "Attention", "mask": "Mask"}
+"""The pages in the order a newcomer meets them: name in the address, title."""
+DEFAULT_PAGE = "attention"
+DEFAULT_PROMPT = "are you hungry?"
+
+
+def view(name: str, *, elem_id: str | None = None, **options: object) -> gr.HTML:
+    """A place on the page for the component `name`; `options` (JSON) are handed to its script."""
+    return gr.HTML(
+        html_template=f'<div class="lab-{name}"></div>',
+        js_on_load=f"(window.labMounts ||= []).push([{json.dumps(name)}, element, {json.dumps(options)}]);"
+        "window.lab?.mountAll();",
+        apply_default_css=False,
+        elem_id=elem_id,
+        elem_classes="lab-view",
+    )
+
+
+def head() -> str:
+    """Everything for the page's <head>: icon, palette, style sheets, settings, scripts."""
+    icon = (HERE / "icon.svg").read_text(encoding="utf-8")
+    config = {
+        "pages": list(PAGES),
+        "titles": list(PAGES.items()),
+        "page": DEFAULT_PAGE,
+        "prompt": DEFAULT_PROMPT,
+        "icon": icon,
+    }
+    style = "\n".join([palette_css(), *_sources("css", first="base")])
+    scripts = [
+        f"window.labConfig = {_in_script(json.dumps(config))};",
+        *_sources("js", first="core"),
+        "window.lab.start();",
+    ]
+    return "\n".join([f"<style>{style}</style>", *(f"<script>{text}</script>" for text in scripts)])
+
+
+def _sources(suffix: str, first: str) -> list[str]:
+    paths = sorted(HERE.glob(f"*.{suffix}"), key=lambda path: (path.stem != first, path.stem))
+    return [path.read_text(encoding="utf-8") for path in paths]
+
+
+def _in_script(text: str) -> str:
+    return text.replace("</", "<\\/")

@@ -1,0 +1,307 @@
+/* window.lab: the state that every page shares, its mirror in the address, and the way to the server.
+
+   lab.state {page, run, step, prompt, layer, head, query, key} says what is looked at; lab.set() changes it and tells
+   the listeners of lab.on(). Scripts that extend `lab` follow by name; lab.start() runs after the last of them. */
+(() => {
+  "use strict";
+
+  const config = window.labConfig;
+  const PROMPT_LIMIT = 6000; // characters sent to the server: more tokens than any context here, within an URL's size
+  const ADDRESS_LIMIT = 1500; // longest prompt kept in the address
+  const COORDINATES = ["layer", "head", "query", "key"];
+
+  const state = { page: config.page, run: null, step: null, prompt: config.prompt };
+  for (const key of COORDINATES) state[key] = null;
+
+  const lab = { state, config, runs: [], PROMPT_LIMIT };
+  window.lab = lab;
+
+  // -- what changed, and who wants to know ---------------------------------------------------------
+
+  const listeners = new Set();
+
+  /* fn(state, changedKeys) after a change of one of `keys`; "runs" is the run list. Returns unsubscribe. */
+  lab.on = (keys, fn) => {
+    const entry = { keys: new Set(keys), fn };
+    listeners.add(entry);
+    return () => listeners.delete(entry);
+  };
+
+  lab.emit = (changed) => {
+    for (const { keys, fn } of [...listeners]) {
+      if (!changed.some((key) => keys.has(key))) continue;
+      try {
+        fn(state, changed);
+      } catch (error) {
+        console.error(error);
+      }
+    }
+  };
+
+  /* Merge changes; a step that the run does not have becomes its nearest checkpoint. */
+  lab.set = (changes) => apply(changes, { remember: true });
+
+  function apply(changes, { remember }) {
+    const next = { ...state, ...changes };
+    const run = lab.runs.find((each) => each.id === next.run);
+    if (next.run !== state.run) {
+      if (!run && next.run !== null) return lab.notify(`There is no run “${next.run}” here.`);
+      if (changes.step === undefined) next.step = carriedStep();
+      if (!(next.layer < run?.n_layers && next.head < run?.n_heads)) next.layer = next.head = null;
+    }
+    next.step = nearest(run?.steps, next.step);
+    next.prompt = clip(next.prompt);
+    const moved = next.prompt !== state.prompt || next.layer === null;
+    if (moved && changes.query === undefined) next.query = next.key = null;
+    const changed = Object.keys(next).filter((key) => next[key] !== state[key]);
+    if (!changed.length) return;
+    Object.assign(state, next);
+    lab.emit(changed);
+    if (remember) saveAddress(changed.includes("page") || changed.includes("run"));
+  }
+
+  /* The last characters that fit: a model reads the end of a long text. Half a surrogate pair is no text. */
+  function clip(text) {
+    const kept = text.length > PROMPT_LIMIT ? text.slice(-PROMPT_LIMIT) : text;
+    return kept.isWellFormed?.() === false ? kept.toWellFormed() : kept;
+  }
+
+  function nearest(steps, step) {
+    if (!steps?.length) return null;
+    if (step === null || step === undefined) return steps.at(-1);
+    const distance = (each) => Math.abs(Math.log2(1 + each) - Math.log2(1 + step));
+    return steps.reduce((best, each) => (distance(each) < distance(best) ? each : best));
+  }
+
+  /* Another run is opened at the step that was looked at; whoever looked at the last one sees the last one. */
+  function carriedStep() {
+    const before = lab.run();
+    return !before || state.step === null || state.step === before.steps.at(-1) ? null : state.step;
+  }
+
+  // -- the address ---------------------------------------------------------------------------------
+
+  let saving = 0;
+  let pushing = false;
+
+  function saveAddress(push) {
+    pushing ||= push;
+    clearTimeout(saving);
+    saving = setTimeout(writeAddress, push ? 0 : 250);
+  }
+
+  function writeAddress() {
+    const url = new URL(location.href);
+    const pair = (a, b) => (a === null || b === null ? null : `${a}.${b}`);
+    const values = {
+      page: state.page,
+      run: state.run,
+      step: state.step,
+      prompt: state.prompt.length > ADDRESS_LIMIT ? null : state.prompt,
+      head: pair(state.layer, state.head),
+      cell: pair(state.query, state.key),
+    };
+    for (const [key, value] of Object.entries(values)) {
+      if (value === null) url.searchParams.delete(key);
+      else url.searchParams.set(key, value);
+    }
+    if (url.href !== location.href) history[pushing ? "pushState" : "replaceState"](null, "", url);
+    pushing = false;
+    // A Space shows the app in a frame; its page copies the address from there.
+    if (location.hostname.endsWith(".hf.space") && window.parent !== window) {
+      window.parent.postMessage({ queryString: url.search.slice(1) }, "https://huggingface.co");
+    }
+  }
+
+  /* What the address asks for, made valid; a sentence for each thing that is not there. */
+  function readAddress() {
+    const query = new URLSearchParams(location.search);
+    const wanted = { page: query.get("page"), run: query.get("run"), step: query.get("step") };
+    const found = { page: config.pages.includes(wanted.page) ? wanted.page : config.page };
+    if (wanted.page && found.page !== wanted.page) lab.notify(`There is no page “${wanted.page}”; this is ${found.page}.`);
+    const run = lab.runs.find((each) => each.id === wanted.run) ?? defaultRun();
+    found.run = run?.id ?? null;
+    if (wanted.run && run?.id !== wanted.run) {
+      lab.notify(`There is no run “${wanted.run}” here${run ? `; showing ${run.name}` : ""}.`);
+    }
+    const step = /^\d{1,12}$/.test(wanted.step ?? "") ? Number(wanted.step) : null;
+    found.step = nearest(run?.steps, step);
+    if (wanted.step && found.step !== step && run?.id === (wanted.run ?? run?.id)) {
+      lab.notify(`${run?.name ?? "The run"} has no checkpoint at step ${wanted.step}; showing step ${found.step}.`);
+    }
+    found.prompt = query.get("prompt") ?? (state.run === null ? config.prompt : state.prompt);
+    const [layer, head] = coordinates(query.get("head"));
+    const there = run && layer !== null && layer < run.n_layers && head < run.n_heads;
+    [found.layer, found.head] = there ? [layer, head] : [null, null];
+    [found.query, found.key] = there ? coordinates(query.get("cell")) : [null, null];
+    return found;
+  }
+
+  function coordinates(text) {
+    const match = /^(\d{1,4})\.(\d{1,4})$/.exec(text ?? "");
+    return match ? [Number(match[1]), Number(match[2])] : [null, null];
+  }
+
+  function defaultRun() {
+    const whole = lab.runs.filter((run) => !run.error && run.steps.length);
+    return whole.find((run) => run.bundled && run.id === "fry") ?? whole.find((run) => run.bundled) ?? whole[0] ?? null;
+  }
+
+  window.addEventListener("popstate", () => apply(readAddress(), { remember: false }));
+
+  // -- runs ----------------------------------------------------------------------------------------
+
+  lab.run = () => lab.runs.find((each) => each.id === state.run) ?? null;
+
+  lab.refreshRuns = async () => {
+    const { runs } = await lab.getJSON("lab/runs");
+    lab.runs = runs;
+    if (ready && !lab.run()) lab.set({ run: defaultRun()?.id ?? null });
+    lab.emit(["runs"]);
+  };
+
+  /* What a live run has become; whoever was at its last checkpoint is taken along to the new one. */
+  lab.updateRun = (id, changes) => {
+    const run = lab.runs.find((each) => each.id === id);
+    if (!run) return;
+    const following = id === state.run && state.step === (run.steps.at(-1) ?? null);
+    Object.assign(run, changes);
+    lab.emit(["runs"]);
+    if (following) lab.set({ step: run.steps.at(-1) ?? null });
+  };
+
+  /* Select a run that Python has just made. */
+  lab.adopt = async (id) => {
+    if (!id) return;
+    await lab.refreshRuns();
+    lab.set({ run: id });
+  };
+
+  lab.snapshot = () => ({ page: state.page, run: state.run, step: state.step, prompt: state.prompt });
+
+  // -- the server ----------------------------------------------------------------------------------
+
+  lab.url = (path, query = {}) => {
+    const url = new URL(path.replace(/^\//, ""), document.baseURI);
+    for (const [key, value] of Object.entries(query)) url.searchParams.set(key, value);
+    return url;
+  };
+
+  async function get(url, signal) {
+    const response = await fetch(url instanceof URL ? url : lab.url(url), { signal }).catch((error) => {
+      throw error.name === "AbortError" ? error : new Error("The lab does not answer; see whether it still runs.");
+    });
+    if (response.ok) return response;
+    const told = await response.json().catch(() => ({}));
+    throw new Error(told.error ?? `The lab could not answer this (${response.status}).`);
+  }
+
+  /* Parsed JSON; throws Error(the server's sentence). */
+  lab.getJSON = async (url, signal) => (await get(url, signal)).json();
+
+  /* {header, data}: a JSON header, then little-endian unsigned 16-bit numbers. */
+  lab.getPacked = async (url, signal) => {
+    const buffer = await (await get(url, signal)).arrayBuffer();
+    const length = new DataView(buffer).getUint32(0, true);
+    const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
+    return { header, data: new Uint16Array(buffer, 4 + length) };
+  };
+
+  // -- words on the screen ---------------------------------------------------------------------------
+
+  /* A short-lived sentence; kind is "error" (default) or "note". */
+  lab.notify = (message, kind = "error") => {
+    let shelf = document.getElementById("lab-toasts");
+    if (!shelf) {
+      shelf = lab.el("div", { id: "lab-toasts", role: "status", "aria-live": "polite" });
+      document.body.append(shelf);
+    }
+    if ([...shelf.children].some((toast) => toast.firstChild.textContent === message)) return;
+    const close = lab.el("button", { type: "button", "aria-label": "Dismiss", onclick: () => toast.remove() }, "×");
+    const toast = lab.el("div", { class: `lab-toast ${kind}` }, lab.el("span", {}, message), close);
+    shelf.append(toast);
+    setTimeout(() => toast.remove(), 8000);
+  };
+
+  /* An element; attributes whose names start with "on" are listeners; children are text unless they are nodes. */
+  lab.el = (tag, attributes = {}, ...children) => {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes)) {
+      if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+      else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value);
+    }
+    element.append(...children);
+    return element;
+  };
+
+  /* Three significant digits, thin spaces in thousands. */
+  lab.number = (x) => {
+    if (!Number.isFinite(x)) return "–";
+    if (x === 0) return "0";
+    const rounded = Number(x.toPrecision(3));
+    const decimals = 2 - Math.floor(Math.log10(Math.abs(rounded)));
+    return decimals > 7 ? x.toExponential(2) : grouped(rounded.toFixed(Math.max(0, decimals)));
+  };
+
+  /* A whole number, every digit of it. */
+  lab.count = (n) => grouped(String(n));
+
+  function grouped(digits) {
+    const [whole, fraction] = digits.split(".");
+    const spaced = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, "\u2009") : whole;
+    return fraction === undefined ? spaced : `${spaced}.${fraction}`;
+  }
+
+  /* A token as plain text that shows all of itself; always assign it by textContent. */
+  lab.tokenText = (token) =>
+    token
+      .replace(/ /g, "·")
+      .replace(/\n/g, "↵")
+      .replace(/\t/g, "⇥")
+      .replace(/[\p{C}\p{Z}]/gu, (character) => `⟨${character.codePointAt(0).toString(16).padStart(2, "0")}⟩`);
+
+  // -- components ------------------------------------------------------------------------------------
+
+  const components = new Map();
+  const mounted = new WeakSet();
+  window.labMounts ||= [];
+
+  /* How `view(name)` comes to life: fn(element, options), once for each element. */
+  lab.component = (name, fn) => components.set(name, fn);
+
+  lab.mountAll = () => {
+    for (const [name, host, options] of window.labMounts.splice(0)) {
+      const root = host.querySelector(`.lab-${name}`);
+      if (!root || mounted.has(root)) continue;
+      mounted.add(root);
+      try {
+        components.get(name)(root, options);
+      } catch (error) {
+        console.error(`${name}:`, error);
+      }
+    }
+  };
+
+  // -- start -----------------------------------------------------------------------------------------
+
+  const waiting = [];
+  let ready = false;
+
+  /* fn() once the run list is there and the state is valid; at once if that is so already. */
+  lab.onReady = (fn) => (ready ? fn() : waiting.push(fn));
+
+  lab.start = async () => {
+    lab.mountAll();
+    try {
+      await lab.refreshRuns();
+    } catch (error) {
+      return lab.notify(error.message);
+    }
+    Object.assign(state, readAddress());
+    state.prompt = clip(state.prompt);
+    ready = true;
+    lab.emit(Object.keys(state));
+    for (const fn of waiting.splice(0)) fn();
+    saveAddress(false);
+  };
+})();
