@@ -1,0 +1,100 @@
+"""How much of a training run is over, and when its checkpoints are due."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from guppy.config import TrainConfig
+
+# What evaluation, samples and files may cost of a time budget; checkpoints that do not fit are left out.
+OVERHEAD = 0.1
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run has come.
+
+    Attributes:
+        step: optimizer updates done.
+        tokens: targets learned from (padding does not count).
+        seconds: wall time, evaluation and checkpoints included, pauses not.
+    """
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Budget:
+    """The steps, tokens or seconds of a TrainConfig, counted from `start`."""
+
+    config: TrainConfig
+    start: Progress = Progress()
+
+    def share(self, step: float, tokens: float, seconds: float, reserve: float = 0.0) -> float:
+        """How much of the budget is over at this point: 0 at the start, 1 at the end, more beyond.
+
+        Args:
+            reserve: seconds that the end of the run needs for itself; counts only for a budget of seconds.
+        """
+        config, start = self.config, self.start
+        if config.steps is not None:
+            return (step - start.step) / config.steps
+        if config.tokens is not None:
+            return (tokens - start.tokens) / config.tokens
+        # An end that takes more than half of the time cannot be reserved for.
+        return (seconds - start.seconds) / (config.max_seconds - min(reserve, config.max_seconds / 2))
+
+    def affordable(self, cost: float, spent: float) -> int | None:
+        """How many more checkpoints of `cost` seconds fit after `spent` seconds on earlier ones; None: any number."""
+        if self.config.max_seconds is None or cost <= 0:
+            return None
+        return int((OVERHEAD * self.config.max_seconds - spent) / cost)
+
+
+@dataclass
+class CheckpointPlan:
+    """Log-then-linear checkpoints, as Pythia's (Biderman et al. 2023, section 2.1): steps 0, 1, 2, 4, 8 … for as
+    long as doubling is finer than even shares of what is left (and for at most two thirds of the checkpoints), then
+    even shares, then the end.
+
+    It needs no total number of steps, so budgets of tokens and seconds are planned as well as those of steps.
+    """
+
+    wanted: int
+    taken: int = 0
+    last_step: int = 0
+    """Steps since the start of the budget, at the latest planned checkpoint."""
+    last_share: float = 0.0
+
+    def due(self, step: int, share: float, affordable: int | None = None) -> bool:
+        """Whether a checkpoint is due `step` steps after the start, with `share` of the budget over. Not the end's."""
+        left = self.wanted - self.taken
+        left = left if affordable is None else min(left, affordable)
+        if left < 2:  # the last one is for the end
+            return False
+        # Doubling all the way would leave nothing for the later part of a long run with few checkpoints.
+        doubled = step == max(1, 2 * self.last_step) and 3 * self.taken < 2 * (self.taken + left)
+        # Shares are quotients of whole numbers: an even share may miss its step by one rounding.
+        return doubled or share - self.last_share >= (1 - self.last_share) / left - 1e-9
+
+    def take(self, step: int, share: float) -> None:
+        """Note that the checkpoint that was due has been taken."""
+        self.taken, self.last_step, self.last_share = self.taken + 1, step, share
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def checkpoint_steps(steps: int, wanted: int) -> list[int]:
+    """The steps at which a run of `steps` steps takes its checkpoints, the first and last included."""
+    plan = CheckpointPlan(wanted)
+    plan.take(0, 0.0)
+    due = [0]
+    for step in range(1, steps):
+        if plan.due(step, step / steps):
+            plan.take(step, step / steps)
+            due.append(step)
+    return [*due, steps]
