@@ -90,12 +90,8 @@ def record(
         yield tape
 
 
-@contextmanager
-def intervene(model: nn.Module, changes: Mapping[str, Hook] | Sequence[tuple[Names, Hook]]) -> Iterator[None]:
-    """Run each function on what passes its hook points, and let what it returns (None: no change) pass instead.
-
-    `changes` maps an exact name or a glob to `function(value, hook_point)`; a sequence of pairs also takes
-    predicates. Raises GuppyError when a name means nothing or when a function changes the shape."""
+def attach(model: nn.Module, changes: Mapping[str, Hook] | Sequence[tuple[Names, Hook]]) -> ExitStack:
+    """Do what `intervene` does, until what is returned is closed; dropping it leaves the changes in place."""
 
     def forward_hook(change: Hook) -> Callable[[HookPoint, tuple[Tensor, ...], Tensor], Tensor | None]:
         def run(point: HookPoint, _args: tuple[Tensor, ...], value: Tensor) -> Tensor | None:
@@ -111,6 +107,16 @@ def intervene(model: nn.Module, changes: Mapping[str, Hook] | Sequence[tuple[Nam
         for names, change in changes.items() if isinstance(changes, Mapping) else changes:
             for point in find(model, names).values():
                 stack.callback(point.register_forward_hook(forward_hook(change)).remove)
+        return stack.pop_all()
+
+
+@contextmanager
+def intervene(model: nn.Module, changes: Mapping[str, Hook] | Sequence[tuple[Names, Hook]]) -> Iterator[None]:
+    """Run each function on what passes its hook points, and let what it returns (None: no change) pass instead.
+
+    `changes` maps an exact name or a glob to `function(value, hook_point)`; a sequence of pairs also takes
+    predicates. Raises GuppyError when a name means nothing or when a function changes the shape."""
+    with attach(model, changes):
         yield
 
 

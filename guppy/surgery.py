@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from guppy.errors import GuppyError
-from guppy.hooks import Hook, ablate_head, intervene, zero
+from guppy.hooks import Hook, ablate_head, attach, zero
 
 if TYPE_CHECKING:
     from guppy.model import Guppy
@@ -155,7 +155,7 @@ def operate(model: Guppy, surgery: Surgery) -> ExitStack:
             switch(block.ln2, "on", False)
     if not surgery.layernorm:
         switch(model.ln_final, "on", False)
-    undo.enter_context(intervene(model, surgery.interventions()))
+    undo.enter_context(attach(model, surgery.interventions()))
     return undo
 
 
