@@ -1,0 +1,352 @@
+"""Writing a run: training's events become files, so that a run killed at any moment goes on as if it had not been."""
+
+from __future__ import annotations
+
+import errno
+import platform
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors
+import tokenizers
+import torch
+
+from guppy.config import ModelConfig, TrainConfig
+from guppy.corpus import Corpus
+from guppy.errors import GuppyError
+from guppy.events import Checkpoint, Control, Done, Eval, Event, Sample, Step, TrainerState
+from guppy.precision import pick_device, pick_precision
+from guppy.runs import files
+from guppy.runs.lock import clear_command, locked, received
+from guppy.runs.read import FORMAT, RUN_ID, Run, open_run
+from guppy.runs.tensors import read_tensors, write_tensors
+from guppy.surgery import Surgery
+from guppy.train import train
+
+POLL_SECONDS = 0.25
+# A checkpoint's optimizer state is twice its weights, so only these many newest keep it: the last one, and one more
+# in case that is damaged. `keep_trainer="all"` keeps every one, for forks that go on exactly.
+KEPT_TRAINERS = 2
+
+KeepTrainer = Literal["last", "all"]
+
+
+def create_run(
+    path: str | Path,
+    *,
+    model: ModelConfig,
+    train: TrainConfig,
+    corpus: Corpus,
+    surgery: Surgery | None = None,
+    device: str = "auto",
+    threads: int | None = None,
+    name: str = "",
+    notes: str = "",
+    parent: dict[str, Any] | None = None,
+    keep_trainer: KeepTrainer = "last",
+) -> Run:
+    """Write a queued run: manifest and tokenizer; `train_run` does the rest.
+
+    Args:
+        path: a new directory whose name is the run's id.
+        threads: CPU threads to train with; None leaves it to whoever trains it first. A run that resumes uses the
+            same number, because sums over another number of threads differ in the last bit.
+        notes: in words, such as the command that made it.
+        keep_trainer: whether old checkpoints keep their optimizer state ("all") or only the newest two do.
+
+    Raises:
+        GuppyError: the name is no id, the directory exists, or surgery and device do not fit.
+    """
+    path, surgery = Path(path), surgery or Surgery()
+    if not RUN_ID.fullmatch(path.name) or path.name.startswith("."):
+        raise GuppyError(f"{path.name!r} is no name for a run; use up to 80 small letters, digits, '.', '_' and '-'.")
+    if path.exists():
+        raise GuppyError(f"{path} exists already; choose another name, or resume it.")
+    surgery.check(model.n_layers, model.n_heads)
+    pick_precision(device, train.dtype)
+    now = datetime.now(timezone.utc)
+    manifest = {
+        "format": FORMAT,
+        "id": path.name,
+        "name": name or path.name,
+        "created": now.isoformat(timespec="milliseconds"),
+        "status": "queued",
+        "message": "",
+        "model": model.to_dict(),
+        "train": train.to_dict(),
+        "surgery": surgery.to_dict(),
+        "seed": train.seed,
+        "corpus": corpus.describe() | {"name": corpus.name, "sha256": corpus.sha256},
+        "tokenizer_sha256": corpus.tokenizer.sha256,
+        "reference": corpus.reference_entropies(),
+        "parent": parent,
+        "device": device,
+        "dtype": train.dtype,
+        "threads": threads,
+        "weights_dtype": "float32",
+        "keep_trainer": keep_trainer,
+        "versions": _versions(),
+        "seconds": 0.0,
+        "steps_done": 0,
+        "notes": notes,
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=files.UNFINISHED, dir=path.parent))
+    try:
+        draft.chmod(0o755)
+        corpus.tokenizer.save(draft / files.TOKENIZER)
+        files.write_json(draft / files.MANIFEST, manifest)
+        draft.rename(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    return open_run(path)
+
+
+def train_run(path: str | Path | Run, control: Control | None = None, **options: Any) -> Run:
+    """Train a queued or unfinished run to its end, or until it is told to stop; options as in `training`."""
+    for _ in training(path, control, **options):
+        pass
+    return open_run(path if not isinstance(path, Run) else path.path)
+
+
+def resume_run(path: str | Path | Run, control: Control | None = None, **options: Any) -> Run:
+    """`train_run`, whatever an earlier worker was told."""
+    clear_command(open_run(path).path)
+    return train_run(path, control, **options)
+
+
+def training(
+    path: str | Path | Run,
+    control: Control | None = None,
+    *,
+    corpus: Corpus | None = None,
+    threads: int | None = None,
+) -> Iterator[Event]:
+    """Train a run from its last checkpoint (from scratch if it has none), yielding each event after it was written.
+
+    `control.json` in the run's directory commands it (see `guppy.runs.send`), and so does `control`.
+
+    Args:
+        corpus: the run's corpus, if it is at hand; it is made again from the manifest otherwise.
+        threads: CPU threads; None: as many as the run had before.
+
+    Raises:
+        GuppyError: another process trains it; its data are not what they were; no checkpoint can be read; the disk
+            is full. In the last three cases its status is then "failed", with the reason as message.
+    """
+    run = open_run(path)
+    with locked(run.path):
+        run = open_run(run.path)
+        if run.manifest["status"] == "finished":
+            yield Done(run.last_step, "finished", run.manifest["message"])
+            return
+        writer = RunWriter(run)
+        try:
+            yield from _train(run, writer, control, corpus, threads)
+        except (GeneratorExit, KeyboardInterrupt):
+            if writer.manifest["status"] in ("running", "paused"):
+                writer.update(status="stopped", message="Left between checkpoints; resume it from the last one.")
+            raise
+        except OSError as error:
+            raise writer.failed(_disk_message(error)) from error
+        except GuppyError as error:
+            raise writer.failed(str(error)) from error
+        except Exception as error:
+            writer.failed(f"{type(error).__name__}: {error}")
+            raise
+        finally:
+            writer.close()
+
+
+def _train(
+    run: Run, writer: RunWriter, control: Control | None, corpus: Corpus | None, threads: int | None
+) -> Iterator[Event]:
+    writer.update(status="running", message="")
+    files.clear_unfinished(run.path)
+    threads = threads or run.manifest.get("threads") or torch.get_num_threads()
+    if threads != torch.get_num_threads():
+        torch.set_num_threads(threads)
+    corpus = corpus or corpus_of(run)
+    if corpus.sha256 != run.manifest["corpus"]["sha256"]:
+        raise GuppyError(f"The data of run {run.id} are not what they were; bring them back, or fork it with --data.")
+    state, weights = last_state(run)
+    writer.rewind(state)
+    device = _device(run.manifest["device"])
+    dtype = pick_precision(device, run.train_config.dtype)
+    writer.update(device=dtype.device.type, dtype=dtype.name, threads=threads)
+    events = train(
+        run.model_config,
+        run.train_config,
+        corpus,
+        surgery=run.surgery,
+        device=device,
+        resume=state,
+        init=weights,
+        control=_Orders(run.path, control, lambda paused: writer.update(status="paused" if paused else "running")),
+    )
+    for event in events:
+        writer.write(event)
+        yield event
+
+
+def corpus_of(run: Run) -> Corpus:
+    """The corpus that a run learns from, made again with the run's own tokenizer."""
+    return Corpus.from_description(run.manifest["corpus"], run.tokenizer)
+
+
+def last_state(run: Run) -> tuple[TrainerState | None, dict[str, torch.Tensor] | None]:
+    """Trainer state and weights of the newest checkpoint from which a run can go on; (None, None): from scratch.
+
+    Raises GuppyError when there are checkpoints but none can be read."""
+    problem: GuppyError | None = None
+    for step in reversed(run.steps):
+        try:
+            return trainer_state(run, step), run.weights(step)
+        except GuppyError as error:
+            problem = problem or error
+    if problem:
+        raise problem
+    return None, None
+
+
+def trainer_state(run: Run, step: int) -> TrainerState:
+    """How to go on from a checkpoint. Raises GuppyError when that was not kept, or is damaged."""
+    folder, mend = run.step_path(step), "fork from this step instead"
+    values = files.read_json(folder / files.TRAINER, mend)
+    tensors = read_tensors(folder / files.TRAINER_TENSORS, mend)
+    return TrainerState.from_dict(values, tensors)
+
+
+class RunWriter:
+    """The one who writes a run's directory; only while its lock is held."""
+
+    def __init__(self, run: Run) -> None:
+        self.path, self.manifest = run.path, dict(run.manifest)
+        self._rows: dict[str, Any] = {}
+
+    def update(self, **changes: Any) -> None:
+        """Change the manifest, on disk as well."""
+        self.manifest |= changes
+        files.write_json(self.path / files.MANIFEST, self.manifest)
+
+    def rewind(self, state: TrainerState | None) -> None:
+        """Forget everything after the checkpoint that training goes on from."""
+        last = state.progress.step - (0 if state.measured else 1) if state else -1
+        for name in (files.METRICS, files.SAMPLES):
+            files.drop_rows(self.path / name, last)
+            self._rows[name] = (self.path / name).open("ab")
+
+    def write(self, event: Event) -> None:
+        """Bring an event to disk."""
+        if isinstance(event, Step):
+            self._append(files.METRICS, {"kind": "step"} | _rounded(vars(event)))
+        elif isinstance(event, Eval):
+            values = _rounded(vars(event))
+            row = {"kind": "eval", "step": event.step, "heldout_loss": values.pop("loss")}
+            self._append(files.METRICS, row | values)
+        elif isinstance(event, Sample):
+            self._append(files.SAMPLES, vars(event))
+        elif isinstance(event, Checkpoint):
+            self.checkpoint(event)
+        else:
+            self.update(status=event.status, message=event.message)
+            if event.status == "stopped":
+                clear_command(self.path)
+
+    def checkpoint(self, event: Checkpoint) -> None:
+        """Write a checkpoint's directory, whole; and before it all rows that belong to it."""
+        for file in self._rows.values():
+            files.sync(file)
+        write_checkpoint(self.path, event.step, event.weights, event.trainer)
+        if self.manifest["keep_trainer"] == "last":
+            for step in files.steps_in(self.path)[:-KEPT_TRAINERS]:
+                files.step_path(self.path, step).joinpath(files.TRAINER_TENSORS).unlink(missing_ok=True)
+        self.update(steps_done=event.step, seconds=round(event.trainer.progress.seconds, 3))
+
+    def failed(self, message: str) -> GuppyError:
+        """Note the failure, if the disk still lets us, and return it as an error to raise."""
+        files.clear_unfinished(self.path)
+        # Where not even that can be written, the manifest says "running" and the lock goes: readers see "interrupted".
+        with suppress(OSError):
+            self.update(status="failed", message=message)
+        return GuppyError(message)
+
+    def close(self) -> None:
+        for file in self._rows.values():
+            file.close()
+
+    def _append(self, name: str, row: dict[str, Any]) -> None:
+        self._rows[name].write(files.row_bytes(row))
+        self._rows[name].flush()
+
+
+def write_checkpoint(run: Path, step: int, weights: dict[str, torch.Tensor], trainer: TrainerState | None) -> None:
+    """Write steps/<step>/ beside its name and rename it into place; one that was there is replaced."""
+    (run / files.STEPS).mkdir(exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=files.UNFINISHED, dir=run / files.STEPS))
+    draft.chmod(0o755)
+    write_tensors(draft / files.WEIGHTS, weights)
+    if trainer is not None:
+        write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)
+        files.write_json(draft / files.TRAINER, trainer.to_dict())
+    target = files.step_path(run, step)
+    if target.exists():
+        target.rename(draft.with_name(draft.name + "-old"))
+    draft.rename(target)
+    files.sync_directory(run / files.STEPS)
+    shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+
+
+class _Orders(Control):
+    """What control.json says, and what the caller's own control says."""
+
+    def __init__(self, run: Path, other: Control | None, on_pause: Callable[[bool], None]) -> None:
+        self.run, self.other, self.on_pause = run, other or Control(), on_pause
+        self.looked = 0.0
+        self.command: str | None = None
+
+    def poll(self) -> None:
+        self.other.poll()
+        if time.monotonic() - self.looked >= POLL_SECONDS:
+            self.looked, self.command = time.monotonic(), received(self.run)
+        self.stop = self.stop or self.other.stop or self.command == "stop"
+        paused = self.other.paused or self.command == "pause"
+        if paused != self.paused:
+            self.paused = paused
+            self.on_pause(paused)
+
+
+def _device(name: str) -> str:
+    """The device a run was on, or what this machine has instead."""
+    try:
+        return pick_device(name).type
+    except GuppyError:
+        return "auto"
+
+
+def _disk_message(error: OSError) -> str:
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return "The disk is full; the earlier checkpoints are safe, so free some space and resume."
+    return f"The run cannot be written ({error}); mend that and resume."
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers as JSON needs them: clocks and rates to a sensible digit, losses as they are."""
+    digits = {"seconds": 3, "tokens_per_second": 1}
+    return {key: round(value, digits[key]) if key in digits else value for key, value in values.items()}
+
+
+def _versions() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "tokenizers": tokenizers.__version__,
+        "safetensors": safetensors.__version__,
+    }
