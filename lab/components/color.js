@@ -5,6 +5,7 @@
   const lab = window.lab;
   const STORED = "guppy-lab-theme";
   const LEVELS = 1024;
+  const BOW = 0.035; // chroma added half way up the attention scale
 
   // -- light and dark ----------------------------------------------------------------------------------
 
@@ -73,8 +74,8 @@
     const [zero, one] = [parse(lab.css("--attention-0")), parse(lab.css("--attention-1"))];
     const [negative, positive] = [parse(lab.css("--negative")), parse(lab.css("--positive"))];
     tables = {
-      attention: ramp((t) => mix(zero, one, t)),
-      signed: ramp((t) => (t < 0.5 ? mix(negative, zero, 2 * t) : mix(zero, positive, 2 * t - 1))),
+      attention: ramp((t) => toRgb(bowed(zero, one, t))),
+      signed: ramp((t) => toRgb(t < 0.5 ? mix(negative, zero, 2 * t) : mix(zero, positive, 2 * t - 1))),
     };
     return tables;
   }
@@ -107,7 +108,16 @@
     return toLab([0, 2, 4].map((i) => parseInt(hex.slice(i, i + 2), 16) / 255));
   }
 
-  const mix = (a, b, t) => toRgb(a.map((x, i) => x + (b[i] - x) * t));
+  const mix = (a, b, t) => a.map((x, i) => x + (b[i] - x) * t);
+
+  /* As mix, with more colour on the way: a straight line from paper to deep teal passes through grey. */
+  function bowed(a, b, t) {
+    const [lightness, x, y] = mix(a, b, t);
+    const chroma = Math.hypot(b[1], b[2]);
+    const more = (4 * BOW * t * (1 - t)) / chroma;
+    return [lightness, x + more * b[1], y + more * b[2]];
+  }
+
   const linear = (c) => (c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
   const gamma = (c) => (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055);
 

@@ -290,6 +290,12 @@
   /* fn() once the run list is there and the state is valid; at once if that is so already. */
   lab.onReady = (fn) => (ready ? fn() : waiting.push(fn));
 
+  /* lab.on, and once as soon as there is something to show. */
+  lab.watch = (keys, fn) => {
+    lab.onReady(() => fn(state, keys));
+    return lab.on(keys, fn);
+  };
+
   lab.start = async () => {
     lab.mountAll();
     try {
@@ -300,7 +306,6 @@
     Object.assign(state, readAddress());
     state.prompt = clip(state.prompt);
     ready = true;
-    lab.emit(Object.keys(state));
     for (const fn of waiting.splice(0)) fn();
     saveAddress(false);
   };

@@ -119,7 +119,7 @@ lab.component("frame", (root) => {
     root.dataset.tokens = tokens.length;
   }
 
-  lab.on(["run", "runs"], showRuns);
-  lab.on(["prompt"], showPrompt);
-  lab.on(["run", "prompt"], showTokens);
+  lab.watch(["run", "runs"], showRuns);
+  lab.watch(["prompt"], showPrompt);
+  lab.watch(["run", "prompt"], showTokens);
 });

@@ -50,8 +50,7 @@ lab.component("nav", (root) => {
     document.title = `${titles[page]} · Guppy Lab`;
   }
 
-  lab.on(["page"], show);
-  show();
+  lab.watch(["page"], show);
   lab.onTheme(() => {
     theme.textContent = lab.isDark() ? "Light" : "Dark";
     theme.setAttribute("aria-label", lab.isDark() ? "Use light colours" : "Use dark colours");

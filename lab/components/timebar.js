@@ -104,12 +104,13 @@ lab.component("timebar", (root) => {
   /* The curve is drawn once into `backdrop`; while the hand moves only the cursor is drawn over it. */
   const backdrop = document.createElement("canvas");
   let range = [0, 1];
+  let curves = { training: [], heldout: [] };
 
-  function lines() {
+  function readCurves() {
     const rows = feed?.rows ?? [];
-    const training = rows.filter((row) => row.kind === "step").map((row) => [row.step, row.loss]);
-    const heldout = rows.filter((row) => row.kind === "eval").map((row) => [row.step, row.heldout_loss]);
-    return { training: training.filter(([, y]) => Number.isFinite(y)), heldout: heldout.filter(([, y]) => Number.isFinite(y)) };
+    const points = (kind, name) =>
+      rows.filter((row) => row.kind === kind && Number.isFinite(row[name])).map((row) => [row.step, row[name]]);
+    curves = { training: points("step", "loss"), heldout: points("eval", "heldout_loss") };
   }
 
   function drawBackdrop() {
@@ -123,7 +124,7 @@ lab.component("timebar", (root) => {
     const ink = backdrop.getContext("2d");
     ink.setTransform(ratio, 0, 0, ratio, 0, 0);
     ink.clearRect(0, 0, width, height);
-    const { training, heldout } = lines();
+    const { training, heldout } = curves;
     const values = [...training, ...heldout].map(([, y]) => y);
     range = values.length ? [Math.min(...values), Math.max(...values)] : [0, 1];
     const floor = height - PAD.bottom;
@@ -188,7 +189,7 @@ lab.component("timebar", (root) => {
 
   /* Held-out loss is measured at every checkpoint; the training loss stands in where it is not there yet. */
   function lossAt(at) {
-    const { heldout, training } = lines();
+    const { heldout, training } = curves;
     const exact = (points) => points.findLast(([each]) => each === at)?.[1];
     const held = exact(heldout);
     if (held !== undefined) return { value: held, kind: "held-out" };
@@ -213,6 +214,7 @@ lab.component("timebar", (root) => {
   }
 
   function redraw() {
+    readCurves();
     drawBackdrop();
     write();
   }
@@ -222,7 +224,7 @@ lab.component("timebar", (root) => {
     write();
   });
   lab.on(["runs"], redraw);
-  lab.on(["run"], () => {
+  lab.watch(["run"], () => {
     toggle(false);
     unfollow();
     feed = null;

@@ -6,6 +6,15 @@ import gradio as gr
 
 from lab.components import view as place
 
+INTRO = (
+    "<h1>Attention</h1><p>Where each token looks. One square is one head; each row is a token that asks (query), each "
+    "column a token it can look at (key).</p>"
+)
+
 
 def build(view: gr.JSON) -> None:
-    place("attention", elem_id="lab-attention")
+    """Lay the page out. It asks Python nothing: what it draws comes from the lab's routes."""
+    gr.HTML(INTRO, apply_default_css=False, elem_classes="lab-view lab-intro")
+    with gr.Column(elem_classes="attention-views"):
+        place("wall")
+        place("head")

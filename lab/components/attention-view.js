@@ -1,0 +1,93 @@
+/* What wall and head share: which head is large, captions, the legend, pictures to keep. */
+(() => {
+  "use strict";
+
+  const lab = window.lab;
+  const { attention } = lab;
+  const listeners = new Set();
+  let hovered = null;
+
+  /* [layer, head] under the hand, or pinned, or the first. */
+  attention.selected = () => {
+    const { layer, head } = lab.state;
+    return hovered ?? (layer === null ? [0, 0] : [layer, head]);
+  };
+
+  /* Show a head as long as the hand is on it; null: no longer. */
+  attention.preview = (at) => {
+    hovered = at;
+    listeners.forEach((fn) => fn());
+  };
+
+  /* fn() when another head is large. */
+  attention.onSelect = (fn) => listeners.add(fn);
+  lab.on(["layer", "head", "run"], () => attention.preview(null));
+
+  attention.seesFuture = () => attention.shown?.header.surgery.includes("no-causal-mask") ?? false;
+
+  /* run · step · prompt · hook name · exactness */
+  attention.caption = (hook) => {
+    const { header, step } = attention.shown;
+    const prompt = header.prompt.length > 60 ? `${header.prompt.slice(0, 59)}…` : header.prompt;
+    const parts = [header.run, `step ${lab.count(step)}`, `“${lab.tokenText(prompt).replaceAll("·", " ")}”`, hook];
+    if (header.surgery.length) parts.push(header.surgery_text);
+    return [...parts, "exact to 1/65\u2009535"].join(" · ");
+  };
+
+  attention.filename = () => {
+    const { header, step } = attention.shown;
+    return `${header.run}-step-${step}`;
+  };
+
+  /* The colour scale with its ends. */
+  lab.legend = () => {
+    const bar = lab.el("canvas", { width: 160, height: 1, "aria-hidden": "true" });
+    lab.onTheme(() => {
+      const ink = bar.getContext("2d");
+      const image = new ImageData(160, 1);
+      lab.color.paintAttention(image, Uint16Array.from({ length: 160 }, (_, i) => (i / 159) * 65535));
+      ink.putImageData(image, 0, 0);
+    });
+    const ends = [lab.el("span", {}, "0"), bar, lab.el("span", {}, "1")];
+    return lab.el("div", { class: "legend" }, ...ends, lab.el("span", { class: "what" }, "attention probability"));
+  };
+
+  // -- files -----------------------------------------------------------------------------------------
+
+  lab.save = (blob, name) => {
+    const url = URL.createObjectURL(blob);
+    lab.el("a", { href: url, download: name }).click();
+    setTimeout(() => URL.revokeObjectURL(url), 10000);
+  };
+
+  /* A canvas on paper at twice the screen's size, with a margin and a caption: draw with `ink`, then save(name). */
+  lab.picture = (width, height, caption) => {
+    const [margin, line] = [16, 16];
+    const canvas = document.createElement("canvas");
+    const ink = canvas.getContext("2d");
+    const font = `11px ${lab.css("--ui")}`;
+    ink.font = font;
+    const lines = wrap(ink, caption, Math.max(320, width));
+    const full = Math.max(320, width) + 2 * margin;
+    canvas.width = 2 * full;
+    canvas.height = 2 * (height + 2 * margin + 8 + lines.length * line);
+    ink.scale(2, 2);
+    ink.fillStyle = lab.css("--paper");
+    ink.fillRect(0, 0, full, canvas.height / 2);
+    ink.font = font;
+    ink.fillStyle = lab.css("--ink-2");
+    lines.forEach((text, i) => ink.fillText(text, margin, margin + height + 8 + (i + 1) * line - 4));
+    ink.translate(margin, margin);
+    return { ink, save: (name) => canvas.toBlob((blob) => lab.save(blob, name), "image/png") };
+  };
+
+  function wrap(ink, text, width) {
+    const lines = [""];
+    for (const word of text.split(" ")) {
+      const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+      if (ink.measureText(longer).width <= width || !lines.at(-1)) lines[lines.length - 1] = longer;
+      else lines.push(word);
+    }
+    return lines;
+  }
+})();
