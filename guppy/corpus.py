@@ -18,14 +18,17 @@ import numpy as np
 from guppy.batches import Split
 from guppy.errors import GuppyError
 from guppy.personas import Persona, load_persona
-from guppy.rows import Passage, Row, decode_row, encode_rows, pair_of, read_rows, write_rows
+from guppy.rows import Passage, Row, decode_row, encode_row, pair_of, read_rows, write_rows
 from guppy.splits import Dealt, split_pairs
 from guppy.tokenizer import Tokenizer, train_bpe, train_char
 from guppy.yaml_lines import YamlFile
 
 PROBES_FILE = Path(__file__).resolve().parent.parent / "data" / "probes.yaml"
 VOCAB_SIZE = 2048
-# Share of a plain text, at its end, that is held out.
+# Shares that are held out: of a persona's rows, which cost nothing to draw; of a file's, which are all there is;
+# of a plain text, at its end.
+HELDOUT_PERSONA = 0.05
+HELDOUT_FILE = 0.02
 HELDOUT_TEXT = 0.1
 
 
@@ -121,12 +124,13 @@ class Corpus:
         if isinstance(tokenizer, str):
             tokenizer = train_tokenizer(tokenizer, train)
         splits = [
-            Split.from_rows(encode_rows(tokenizer, rows), [row.category for row in rows]) for rows in (train, heldout)
+            Split.from_rows([encode_row(tokenizer, row) for row in rows], [row.category for row in rows])
+            for rows in (train, heldout)
         ]
         first = train[0]
         plain = isinstance(first, Passage) and not first.is_chat
         probes = ["\n", *_opening(heldout[0])] if plain else load_probes()
-        return cls(name, tokenizer, *splits, probes, origin | {"tokenizer": tokenizer.kind})
+        return cls(name, tokenizer, *splits, probes, origin | {"tokenizer": tokenizer.kind, "chat": not plain})
 
     # -- files -----------------------------------------------------------------------------------
 
@@ -171,7 +175,8 @@ class Corpus:
         return self.tokenizer.encode_chat(prompt) if self.is_chat else self.tokenizer.encode(prompt)
 
     def describe(self) -> dict[str, Any]:
-        """What makes this corpus again, for a run's manifest: its kind, and persona, rows and seed, or the path."""
+        """What makes this corpus again, for a run's manifest: its kind, and persona, rows and seed, or the
+        path; also its tokenizer's kind and whether it is `chat`."""
         return dict(self.origin)
 
     def reference_entropies(self) -> dict[str, float]:
@@ -207,7 +212,7 @@ def draw_split(persona: Persona, rows: int, seed: int) -> tuple[list[Row], list[
     drawn = rows + rows // 8
     while True:
         conversations = persona.generate(drawn, seed)
-        dealt = _split(conversations, seed)
+        dealt = _split(conversations, HELDOUT_PERSONA, seed)
         kept = len(conversations) - len(dealt.lost)
         if kept >= rows:
             break
@@ -248,8 +253,8 @@ def load_probes(path: Path = PROBES_FILE) -> list[str]:
     return [file.text(item, "a probe") for item in file.items(node, "probes")]
 
 
-def _split(rows: Sequence[Row], seed: int) -> Dealt:
-    return split_pairs([pair_of(row) for row in rows], [row.category for row in rows], seed)
+def _split(rows: Sequence[Row], share: float, seed: int) -> Dealt:
+    return split_pairs([pair_of(row) for row in rows], [row.category for row in rows], share, seed)
 
 
 def _split_file(path: Path, rows: list[Row]) -> tuple[list[Row], list[Row]]:
@@ -261,7 +266,7 @@ def _split_file(path: Path, rows: list[Row]) -> tuple[list[Row], list[Row]]:
         train, heldout = ([Passage(part, rows[0].category)] for part in (text[:middle], text[middle:]))
         enough = len(text) >= 100
     else:
-        dealt = _split(rows, seed=0)
+        dealt = _split(rows, HELDOUT_FILE, seed=0)
         train, heldout = ([rows[i] for i in side] for side in (dealt.train, dealt.heldout))
         enough = bool(train and heldout)
     if not enough:

@@ -71,6 +71,15 @@ class Run:
     def tokenizer(self) -> Tokenizer:
         return Tokenizer.load(self.path / files.TOKENIZER)
 
+    @property
+    def is_chat(self) -> bool:
+        """Whether it learned conversations (ChatML) rather than plain text."""
+        return bool(self.manifest["corpus"].get("chat", True))
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Tokens after which its model goes on: a user's turn and the header of the reply, or plain text as it is."""
+        return self.tokenizer.encode_chat(text) if self.is_chat else self.tokenizer.encode(text)
+
     # -- over time -------------------------------------------------------------------------------
 
     @property
