@@ -22,6 +22,7 @@ text ends. Each mistake is reported with file, line and how to mend it.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,6 +50,8 @@ from guppy.yaml_lines import YamlFile, did_you_mean
 PERSONAS_DIR = Path(__file__).resolve().parent.parent / "data" / "personas"
 # A prompt or reply that can grow beyond this (rules that double each other do) would fill the memory.
 LONGEST_TEXT = 1000
+
+_SPACE_BEFORE_MARK = re.compile(r" (?=[.,?!])")
 
 _TOP_KEYS = ("name", "description", "voice", "prompt_noise", "prompt_frames", "rules", "topics")
 _SCENE_KEYS = ("slots", "rules", "prompts", "replies", "weight")
@@ -339,8 +342,8 @@ def _first_mention(place: yaml.Node, name: str) -> yaml.Node:
 
 
 def _squeeze(text: str) -> str:
-    """One space where optional parts left none or two."""
-    return " ".join(text.split())
+    """One space where optional parts left none or two, and none before a mark."""
+    return _SPACE_BEFORE_MARK.sub("", " ".join(text.split()))
 
 
 def _slip(text: str, random: Callable[[], float]) -> str:

@@ -71,22 +71,15 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
             file.write(json.dumps(pair | {"category": row.category, "text": row.text}, ensure_ascii=False) + "\n")
 
 
-def encode_rows(tokenizer: Tokenizer, rows: Iterable[Row]) -> list[list[int]]:
-    """Token ids of each row. Special tokens are read as such only where ChatML is spelled out in a passage."""
-    rows = list(rows)
-    chats = iter(
-        tokenizer.encode_chats(
-            [("user", row.input), ("assistant", row.output)] for row in rows if isinstance(row, Conversation)
-        )
-    )
-    return [
-        next(chats) if isinstance(row, Conversation) else tokenizer.encode(row.text, specials=row.is_chat)
-        for row in rows
-    ]
+def encode_row(tokenizer: Tokenizer, row: Row) -> list[int]:
+    """Token ids of a row. Special tokens are read as such only where ChatML is spelled out in a passage."""
+    if isinstance(row, Conversation):
+        return tokenizer.encode_chat([("user", row.input), ("assistant", row.output)], reply=False)
+    return tokenizer.encode(row.text, specials=row.is_chat)
 
 
 def decode_row(tokenizer: Tokenizer, ids: Iterable[int], category: str) -> Row:
-    """The row that `encode_rows` made these ids of."""
+    """The row that `encode_row` made these ids of."""
     ids = list(map(int, ids))
     starts = [i for i, token in enumerate(ids) if token == tokenizer.im_start_id]
     if len(starts) == 2 and starts[0] == 0 and ids.count(tokenizer.im_end_id) == 2 and ids[-1] == tokenizer.im_end_id:

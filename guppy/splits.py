@@ -14,11 +14,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-# A twentieth of the rows is to be held out, by dealing these shares of (prompts, replies) to that side. Which pair
-# costs fewest rows depends on how often texts repeat: where nearly every reply is new, holding out all replies of
-# a few prompts costs nothing; where the same replies return, both shares should be alike.
-HELDOUT_ROWS = 0.05
-HELDOUT_SHARES = ((0.25, 0.2), (0.125, 0.4), (0.085, 0.6), (0.065, 0.8), (0.05, 1.0))
+# What share of replies to deal to the held-out side. Prompts are dealt so that both together make the wanted share
+# of rows. Which one costs fewest rows depends on how often texts repeat: where nearly every reply is new, holding
+# out all replies of a few prompts costs nothing; where the same replies return, both shares should be alike.
+REPLY_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
 
 _NOT_WORD = re.compile(r"[\W_]+")
 
@@ -32,25 +31,27 @@ class Dealt:
     lost: list[int]
 
 
-def split_pairs(pairs: Sequence[tuple[str, str]], topics: Sequence[str], seed: int) -> Dealt:
+def split_pairs(pairs: Sequence[tuple[str, str]], topics: Sequence[str], share: float, seed: int) -> Dealt:
     """Deal (prompt, reply) pairs to training and held-out rows that share neither half.
 
     Held-out rows are those with both halves dealt to the held-out side. Training gets every other row that has
     no half in common with them: also one whose half was dealt to the held-out side but is in no row there.
-    Of the shares that can be dealt, the one that fills the held-out side and loses fewest training rows is taken.
+
+    Args:
+        share: of the rows, about, to hold out; well below a half.
     """
     prompts = [text_key(prompt) for prompt, _ in pairs]
     replies = [text_key(reply) for _, reply in pairs]
-    wanted = HELDOUT_ROWS * len(pairs)
-    splits = (_split(prompts, replies, topics, shares, seed) for shares in HELDOUT_SHARES)
-    return max(splits, key=lambda dealt: (min(len(dealt.heldout), wanted), len(dealt.train)))
+    held_prompts = _ranked(prompts, topics, f"{seed} prompt")
+    held_replies = _ranked(replies, topics, f"{seed} reply")
+    splits = (
+        _split(prompts, replies, _first(held_prompts, share / replied), _first(held_replies, replied))
+        for replied in REPLY_SHARES
+    )
+    return max(splits, key=lambda dealt: (min(len(dealt.heldout), share * len(pairs)), len(dealt.train)))
 
 
-def _split(
-    prompts: Sequence[str], replies: Sequence[str], topics: Sequence[str], shares: tuple[float, float], seed: int
-) -> Dealt:
-    held_prompts = _deal(prompts, topics, shares[0], f"{seed} prompt")
-    held_replies = _deal(replies, topics, shares[1], f"{seed} reply")
+def _split(prompts: Sequence[str], replies: Sequence[str], held_prompts: set[str], held_replies: set[str]) -> Dealt:
     rows = range(len(prompts))
     heldout = [i for i in rows if prompts[i] in held_prompts and replies[i] in held_replies]
     kept = set(heldout)
@@ -68,16 +69,18 @@ def text_key(text: str) -> str:
     return _NOT_WORD.sub(" ", text.casefold()).strip() or text
 
 
-def _deal(keys: Sequence[str], topics: Sequence[str], share: float, salt: str) -> set[str]:
-    """That share of each topic's different keys, chosen by their hash; at least one where there are four."""
+def _ranked(keys: Sequence[str], topics: Sequence[str], salt: str) -> list[list[str]]:
+    """Each topic's different keys in the order of their hashes."""
     by_topic: dict[str, set[str]] = defaultdict(set)
     for key, topic in zip(keys, topics, strict=True):
         by_topic[topic].add(key)
-    held: set[str] = set()
-    for different in by_topic.values():
-        count = max(1, round(share * len(different))) if len(different) >= 4 else 0
-        held.update(sorted(different, key=lambda key: _hash(key, salt))[:count])
-    return held
+    return [sorted(different, key=lambda key: _hash(key, salt)) for different in by_topic.values()]
+
+
+def _first(ranked: list[list[str]], share: float) -> set[str]:
+    """That share of each topic's keys; at least one where there are four."""
+    counts = [max(1, round(share * len(keys))) if len(keys) >= 4 else 0 for keys in ranked]
+    return {key for keys, count in zip(ranked, counts, strict=True) for key in keys[:count]}
 
 
 def _hash(text: str, salt: str) -> bytes:

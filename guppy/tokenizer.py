@@ -66,11 +66,6 @@ class Tokenizer:
         inner = self._with_specials if specials else self._as_text
         return inner.encode(_clean(text), add_special_tokens=False).ids
 
-    def encode_many(self, texts: Iterable[str]) -> list[list[int]]:
-        """`encode(text)` of each text, on all cores."""
-        batch = self._as_text.encode_batch([_clean(text) for text in texts], add_special_tokens=False)
-        return [encoding.ids for encoding in batch]
-
     def encode_chat(self, turns: str | Sequence[tuple[str, str]], *, reply: bool = True) -> list[int]:
         """Token ids of a conversation in ChatML.
 
@@ -81,26 +76,17 @@ class Tokenizer:
         Raises:
             GuppyError: for another role.
         """
-        return self.encode_chats([turns], reply=reply)[0]
-
-    def encode_chats(self, chats: Iterable[str | Sequence[tuple[str, str]]], *, reply: bool = False) -> list[list[int]]:
-        """`encode_chat` of many conversations at once; a few times faster than one by one."""
-        chats = [[("user", chat)] if isinstance(chat, str) else chat for chat in chats]
-        for role, _ in (turn for chat in chats for turn in chat):
+        turns = [("user", turns)] if isinstance(turns, str) else turns
+        ids: list[int] = []
+        for index, (role, text) in enumerate(turns):
             if role not in ROLES:
                 raise GuppyError(f"unknown role {role!r} in a conversation; use 'user' or 'assistant'")
-        # Role, newline and text are one stretch for the tokenizer, as they are when it reads ChatML.
-        bodies = iter(self.encode_many(f"{role}\n{text}" for chat in chats for role, text in chat))
-        newline = self.encode("\n")
-        header = [*newline, self.im_start_id, *self.encode("assistant\n")] if reply else []
-        rows = []
-        for chat in chats:
-            row: list[int] = []
-            for index in range(len(chat)):
-                row += newline if index else []
-                row += [self.im_start_id, *next(bodies), self.im_end_id]
-            rows.append(row + header)
-        return rows
+            ids += self.encode("\n") if index else []
+            # Role, newline and text are one stretch for the tokenizer, as they are when it reads ChatML.
+            ids += [self.im_start_id, *self.encode(f"{role}\n{text}"), self.im_end_id]
+        if reply:
+            ids += [*self.encode("\n"), self.im_start_id, *self.encode("assistant\n")]
+        return ids
 
     # -- ids to text -----------------------------------------------------------------------------
 
