@@ -1,0 +1,103 @@
+/* lab.curves: from a run's metrics rows to the lines of a chart, and the toolbar that every chart has. */
+(() => {
+  "use strict";
+
+  const lab = window.lab;
+  const REFERENCES = [
+    ["log_v", "log V"],
+    ["unigram", "unigram entropy"],
+    ["bigram", "bigram entropy"],
+  ];
+  const DASHED = [5, 4];
+  const DOTTED = [2, 3];
+
+  const column = (rows, kind, field) => {
+    const kept = rows.filter((row) => row.kind === kind && row[field] !== undefined);
+    return { x: kept.map((row) => row.step), y: kept.map((row) => row[field]) };
+  };
+
+  lab.curves = {
+    /* Training loss solid, held-out loss dashed; where the mask is off, the loss with it put back dotted. */
+    losses(rows, color, { prefix = "", heldout = true, masked = false } = {}) {
+      const series = [{ name: `${prefix}training`, color, ...column(rows, "step", "loss") }];
+      if (heldout) series.push({ name: `${prefix}held-out`, color, dash: DASHED, ...column(rows, "eval", "heldout_loss") });
+      if (masked) {
+        const dash = heldout ? DOTTED : DASHED;
+        series.push({ name: `${prefix}held-out, mask on`, color, dash, ...column(rows, "eval", "masked_loss") });
+      }
+      return series.filter(({ x }) => x.length);
+    },
+
+    futureMass(rows, color, name) {
+      return { name, color, ...column(rows, "eval", "future_mass") };
+    },
+
+    references(reference = {}) {
+      return REFERENCES.filter(([key]) => reference[key] !== undefined).map(([key, name]) => ({ name, y: reference[key] }));
+    },
+
+    perplexity: (loss) => `perplexity ${lab.number(Math.exp(loss))}`,
+
+    /* Hands a file to the person. */
+    save(name, content) {
+      const blob = content instanceof Blob ? content : new Blob([content], { type: "text/csv" });
+      const link = lab.el("a", { href: URL.createObjectURL(blob), download: name });
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    },
+
+    /* Legend on the left; log-x and downloads on the right. name() gives files and pictures their title. */
+    toolbar(chart, name) {
+      const legend = lab.el("div", { class: "lab-legend" });
+      const log = lab.el("input", { type: "checkbox", onchange: () => (chart.logX = log.checked) });
+      const button = (text, label, onclick) => lab.el("button", { type: "button", class: "plain", "aria-label": label, onclick }, text);
+      const picture = async () => lab.curves.save(`${name()}.png`, await chart.png(name()));
+      const numbers = () => lab.curves.save(`${name()}.csv`, chart.csv());
+      const bar = lab.el(
+        "div",
+        { class: "lab-toolbar" },
+        legend,
+        lab.el("label", { class: "lab-check" }, log, "log steps"),
+        button("PNG", "Save this chart as a picture", picture),
+        button("CSV", "Save these numbers as a table", numbers),
+      );
+      const showLegend = () => {
+        const entries = chart.series.map(({ name, color, dash }) => lab.el("span", {}, lab.swatch(color, dash), name));
+        legend.replaceChildren(...entries);
+      };
+      return { bar, showLegend };
+    },
+  };
+
+  // -- what a run is doing ---------------------------------------------------------------------------
+
+  const ACTIVE = new Set(["queued", "running", "paused"]);
+  lab.isActive = (status) => ACTIVE.has(status);
+
+  /* Seconds that a run's budget still needs, null where nothing tells. */
+  lab.secondsLeft = ({ train, parent }, last) => {
+    if (!last) return null;
+    if (train.max_seconds) return Math.max(0, train.max_seconds - last.seconds);
+    const start = parent?.step ?? 0;
+    const [done, goal] = train.steps ? [last.step - start, train.steps] : [last.tokens, train.tokens];
+    return done > 0 ? Math.max(0, (last.seconds * (goal - done)) / done) : null;
+  };
+
+  /* 7 s, 1 min 05 s, 1 h 02 min */
+  lab.duration = (seconds) => {
+    const s = Math.round(seconds);
+    if (s < 60) return `${s} s`;
+    const two = (n) => String(n).padStart(2, "0");
+    if (s < 3600) return `${Math.floor(s / 60)} min ${two(s % 60)} s`;
+    return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
+  };
+
+  /* What an action on the server told: {error}, {run} to look at, or {note}. */
+  lab.told = async (told) => {
+    if (!told) return;
+    if (told.error) lab.notify(told.error);
+    if (told.note) lab.notify(told.note, "note");
+    if (told.run) await lab.adopt(told.run);
+    else await lab.refreshRuns();
+  };
+})();

@@ -1,0 +1,114 @@
+/* The Train page's right side: the run as it trains, or as it trained. Follows the frame's run and step. */
+lab.component("live", (root) => {
+  "use strict";
+
+  const WORDS = {
+    queued: "waiting for a free place",
+    running: "training",
+    paused: "paused",
+    finished: "finished",
+    stopped: "stopped",
+    interrupted: "interrupted",
+    diverged: "diverged",
+    failed: "failed",
+  };
+  const MAY = {
+    pause: ["running"],
+    resume: ["paused", "stopped", "interrupted", "failed"],
+    stop: ["queued", "running", "paused"],
+    delete: ["finished", "stopped", "interrupted", "diverged", "failed"],
+  };
+  const OWN_ONLY = new Set(["pause", "resume", "stop", "delete"]);
+
+  // -- parts -----------------------------------------------------------------------------------------
+
+  const name = lab.el("h2", {});
+  const status = lab.el("span", { class: "lab-status" });
+  const message = lab.el("p", { class: "lab-message", hidden: "" });
+  const numbers = lab.el("dl", { class: "lab-numbers" });
+  const host = lab.el("div", { class: "lab-chart-host" });
+  const chart = lab.chart(host, {
+    y: "loss, nats per token",
+    label: "Training and held-out loss over steps; arrow keys read values, Enter moves the time bar there",
+    detail: lab.curves.perplexity,
+    onPick: (step) => lab.set({ step }),
+  });
+  const { bar, showLegend } = lab.curves.toolbar(chart, () => `${lab.state.run ?? "no run"} loss`);
+  root.append(lab.el("div", { class: "lab-live-head" }, name, status), message, numbers, bar, host);
+
+  let feed = null;
+  let unfollow = () => {};
+
+  // -- numbers ---------------------------------------------------------------------------------------
+
+  function entry(term, value, title) {
+    return lab.el("div", { title }, lab.el("dt", {}, term), lab.el("dd", {}, value));
+  }
+
+  function showNumbers() {
+    const last = feed.rows.findLast((row) => row.kind === "step");
+    const held = feed.rows.findLast((row) => row.kind === "eval");
+    const left = lab.isActive(feed.manifest.status) ? lab.secondsLeft(feed.manifest, last) : null;
+    const loss = (value) => (value === undefined || value === null ? "–" : lab.number(value));
+    const perplexity = (value) => (value ? `${lab.curves.perplexity(value)}; loss in nats per token` : "");
+    const spent = last?.seconds ?? feed.manifest.seconds ?? 0;
+    numbers.replaceChildren(
+      entry("step", lab.count(last?.step ?? feed.manifest.steps_done ?? 0)),
+      entry("loss", loss(last?.loss), perplexity(last?.loss)),
+      entry("held-out loss", loss(held?.heldout_loss), perplexity(held?.heldout_loss)),
+      entry("tokens/s", last?.tokens_per_second ? lab.number(last.tokens_per_second) : "–"),
+      left === null ? entry("time taken", lab.duration(spent)) : entry("time left", lab.duration(left)),
+    );
+  }
+
+  function showStatus() {
+    const run = lab.run();
+    const now = feed?.manifest.status ?? run?.status ?? "";
+    const preparing = now === "running" && feed && !feed.rows.length;
+    name.textContent = run?.name ?? "No run yet";
+    status.textContent = preparing ? "preparing its data" : (WORDS[now] ?? now);
+    status.dataset.status = now;
+    const told = ["diverged", "failed", "interrupted"].includes(now) ? feed?.manifest.message : "";
+    message.hidden = !told;
+    message.textContent = told ?? "";
+    root.dataset.status = now;
+    for (const [action, statuses] of Object.entries(MAY)) {
+      const button = document.getElementById(`train-${action}`);
+      if (button) button.disabled = !run || (OWN_ONLY.has(action) && run.bundled) || !statuses.includes(now);
+    }
+  }
+
+  // -- drawing ---------------------------------------------------------------------------------------
+
+  function draw() {
+    showStatus();
+    if (!feed) {
+      numbers.replaceChildren();
+      chart.update({ series: [], lines: [], mark: null });
+      return showLegend();
+    }
+    showNumbers();
+    const operated = Boolean(lab.run()?.surgery.length);
+    const masked = lab.run()?.surgery.includes("no-causal-mask") ?? false;
+    chart.update({
+      series: lab.curves.losses(feed.rows, operated ? "--surgery" : "--accent", { masked }),
+      lines: lab.curves.references(feed.manifest.reference),
+      mark: lab.state.step,
+    });
+    showLegend();
+  }
+
+  lab.on(["run"], () => {
+    unfollow();
+    feed = null;
+    draw();
+    if (lab.state.run === null) return;
+    unfollow = lab.follow(lab.state.run, (latest) => {
+      feed = latest;
+      draw();
+    });
+  });
+  lab.on(["runs"], showStatus);
+  lab.on(["step"], () => chart.update({ mark: lab.state.step }));
+  showStatus();
+});
