@@ -5,23 +5,21 @@ GPT-2 keeps its linear weights as [in, out] ("Conv1D") where PyTorch's Linear ke
 
 from __future__ import annotations
 
-import json
 import math
-import os
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from guppy.config import ModelConfig
 from guppy.errors import GuppyError
 from guppy.model import Guppy
+from guppy.runs import files
+from guppy.runs.tensors import read_tensors, write_tensors
 from guppy.surgery import Surgery
 from guppy.tokenizer import Tokenizer
 
@@ -40,12 +38,13 @@ CHAT_TEMPLATE = (
 
 def export_gpt2(model: Guppy, tokenizer: Tokenizer, out_dir: str | Path, *, force: bool = False) -> Path:
     """Write `config.json`, `generation_config.json`, `model.safetensors`, `tokenizer.json` and `tokenizer_config.json`
-    for `GPT2LMHeadModel`, `AutoTokenizer` and TransformerLens; returns the directory.
+    for `GPT2LMHeadModel`, `AutoTokenizer` and TransformerLens, into a new directory that appears whole; returns it.
 
     Weights are float32. The embedding keeps its padded rows, so logits have the same width as the model's.
     Surgery that weights can express is put into them: heads, MLPs and attention layers off become zeros in their
     output projections, positions off zero positions, scale off queries that are larger by as much. Raises GuppyError
-    for surgery that GPT-2 cannot express, unless `force`: then it is left out, and an ordinary GPT-2 is written.
+    for surgery that GPT-2 cannot express, unless `force`: then it is left out, and an ordinary GPT-2 is written; and
+    when the directory exists or cannot be written.
     """
     surgery = model.surgery
     foreign = Surgery(causal_mask=surgery.causal_mask, layernorm=surgery.layernorm, residual=surgery.residual)
@@ -59,22 +58,26 @@ def export_gpt2(model: Guppy, tokenizer: Tokenizer, out_dir: str | Path, *, forc
             f"The tokenizer has {tokenizer.vocab_size} tokens and the model {model.config.vocab_size}; "
             "use the run's own tokenizer."
         )
+    out = Path(out_dir)
+    if out.exists():
+        raise GuppyError(f"{out} exists already; choose another directory.")
     state = _with_surgery(model)
     tensors = {
-        f"transformer.{theirs}": (state[ours].T if turn else state[ours]).contiguous()
+        f"transformer.{theirs}": state[ours].T if turn else state[ours]
         for ours, theirs, turn in _names(model.config.n_layers)
     }
-    out = Path(out_dir)
     try:
-        out.mkdir(parents=True, exist_ok=True)
-        with _replacing(out / "tokenizer.json") as beside:
-            tokenizer.save(beside)
-        _write_json(out / "tokenizer_config.json", _tokenizer_config(tokenizer, model.config))
-        _write_json(out / "generation_config.json", _special_ids(tokenizer))
-        with _replacing(out / "model.safetensors") as beside:
-            save_file(tensors, beside, metadata={"format": "pt"})
-        _write_json(out / "config.json", _to_config(model.config) | _special_ids(tokenizer))
-    except (OSError, SafetensorError) as error:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=files.UNFINISHED, dir=out.parent) as temporary:
+            draft = Path(temporary) / out.name
+            draft.mkdir()
+            tokenizer.save(draft / files.TOKENIZER)
+            files.write_json(draft / "tokenizer_config.json", _tokenizer_config(tokenizer, model.config))
+            files.write_json(draft / "generation_config.json", _special_ids(tokenizer))
+            files.write_json(draft / "config.json", _to_config(model.config) | _special_ids(tokenizer))
+            write_tensors(draft / files.WEIGHTS, tensors)
+            draft.rename(out)
+    except OSError as error:
         raise GuppyError(f"{out} cannot be written ({error}); choose another directory or make room.") from error
     return out
 
@@ -85,16 +88,11 @@ def import_gpt2(directory: str | Path) -> tuple[Guppy, Tokenizer | None]:
 
     Raises GuppyError when a file is missing or broken, or the network is not plain GPT-2. Pickles are not opened."""
     directory = Path(directory)
-    values = _read_config(directory / "config.json")
+    values = files.read_json(directory / "config.json", "give a directory that holds a GPT-2")
     config, surgery = _from_config(values)
     model = Guppy(config, surgery)
-    path = directory / "model.safetensors"
-    try:
-        tensors = load_file(path)
-    except FileNotFoundError:
-        raise GuppyError(f"There is no model.safetensors in {directory}; save the model as safetensors.") from None
-    except (OSError, SafetensorError) as error:
-        raise GuppyError(f"{path} cannot be read ({error}); copy it again.") from error
+    path = directory / files.WEIGHTS
+    tensors = read_tensors(path, "save the model as safetensors, or copy it again")
     # The oldest files leave the prefix out.
     tensors = {name.removeprefix("transformer."): tensor.float() for name, tensor in tensors.items()}
     try:
@@ -107,7 +105,7 @@ def import_gpt2(directory: str | Path) -> tuple[Guppy, Tokenizer | None]:
     except RuntimeError as error:
         raise GuppyError(f"The shapes in {path} are not those of config.json; copy both again.") from error
     try:
-        tokenizer = Tokenizer.load(directory / "tokenizer.json")
+        tokenizer = Tokenizer.load(directory / files.TOKENIZER)
     except GuppyError:
         tokenizer = None
     return model.eval(), tokenizer
@@ -215,31 +213,3 @@ def _tokenizer_config(tokenizer: Tokenizer, config: ModelConfig) -> dict[str, An
         "clean_up_tokenization_spaces": False,
         "chat_template": CHAT_TEMPLATE,
     }
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise GuppyError(f"There is no {path}; give a directory that holds a GPT-2.") from None
-    except (OSError, ValueError) as error:
-        raise GuppyError(f"{path} cannot be read ({error}); copy it again.") from error
-    if not isinstance(values, dict):
-        raise GuppyError(f"{path} is not the configuration of a model.")
-    return values
-
-
-def _write_json(path: Path, values: dict[str, Any]) -> None:
-    with _replacing(path) as beside:
-        beside.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[Path]:
-    """A path beside `path` that takes its place when the block succeeds: no half-written file carries the name."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        yield beside
-        os.replace(beside, path)
-    finally:
-        beside.unlink(missing_ok=True)

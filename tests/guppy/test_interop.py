@@ -24,6 +24,11 @@ def tokenizer():
     return train_bpe(TEXTS, 300)
 
 
+@pytest.fixture
+def out(tmp_path):
+    return tmp_path / "out"
+
+
 def opened(model, tokenizer, directory, **options):
     return GPT2LMHeadModel.from_pretrained(export_gpt2(model, tokenizer, directory, **options)).eval()
 
@@ -31,24 +36,24 @@ def opened(model, tokenizer, directory, **options):
 @pytest.mark.parametrize("surgery", [Surgery(), EXPRESSIBLE], ids=["plain", "surgery"])
 @pytest.mark.parametrize("act_fn", ["relu", "gelu", "gelu_new"])
 @torch.no_grad()
-def test_logits_equal_transformers(tokenizer, tmp_path, act_fn, surgery):
+def test_logits_equal_transformers(tokenizer, out, act_fn, surgery):
     model = tiny(surgery, vocab_size=tokenizer.padded_vocab_size, act_fn=act_fn, d_mlp=40, ln_eps=1e-4)
-    theirs = opened(model, tokenizer, tmp_path / "out")
+    theirs = opened(model, tokenizer, out)
     ids = some_ids(model)
     torch.testing.assert_close(model(ids), theirs(ids).logits, rtol=1e-4, atol=1e-4)
     assert theirs.dtype == torch.float32 and theirs.config.n_inner == 40
 
 
-def test_every_tensor_is_taken_and_none_is_missing(tokenizer, tmp_path):
+def test_every_tensor_is_taken_and_none_is_missing(tokenizer, out):
     model = tiny(vocab_size=tokenizer.padded_vocab_size)
-    export_gpt2(model, tokenizer, tmp_path)
-    _, report = GPT2LMHeadModel.from_pretrained(tmp_path, output_loading_info=True)
+    export_gpt2(model, tokenizer, out)
+    _, report = GPT2LMHeadModel.from_pretrained(out, output_loading_info=True)
     assert not report["missing_keys"] and not report["unexpected_keys"] and not report["mismatched_keys"]
 
 
-def test_greedy_text_equals_transformers(tokenizer, tmp_path):
+def test_greedy_text_equals_transformers(tokenizer, out):
     model = tiny(vocab_size=tokenizer.padded_vocab_size, n_ctx=64)
-    theirs = opened(model, tokenizer, tmp_path)
+    theirs = opened(model, tokenizer, out)
     assert theirs.generation_config.eos_token_id == tokenizer.im_end_id
     prompts = [tokenizer.encode_chat(text) for text in ("food", "is the water warm", "héllo 🐟")]
     for prompt, ours in zip(prompts, generate(model, tokenizer, prompts, max_tokens=24), strict=True):
@@ -58,10 +63,10 @@ def test_greedy_text_equals_transformers(tokenizer, tmp_path):
 
 
 @pytest.mark.parametrize("train", [lambda: train_bpe(TEXTS, 300), lambda: train_char(TEXTS)], ids=["bpe", "char"])
-def test_auto_tokenizer_is_ours(tmp_path, train):
+def test_auto_tokenizer_is_ours(out, train):
     tokenizer = train()
-    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, tmp_path)
-    theirs = AutoTokenizer.from_pretrained(tmp_path)
+    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, out)
+    theirs = AutoTokenizer.from_pretrained(out)
     for text in ("the water", "  spaces  and\nlines\t", "héllo 🐟 ☃", "", "it 's ok .", "\x00\x7f"):
         ids = theirs(text)["input_ids"]
         assert ids == tokenizer.encode(text, specials=True)
@@ -79,9 +84,9 @@ def test_auto_tokenizer_is_ours(tmp_path, train):
 
 
 @torch.no_grad()
-def test_what_was_exported_is_imported(tokenizer, tmp_path):
+def test_what_was_exported_is_imported(tokenizer, out):
     model = tiny(vocab_size=tokenizer.padded_vocab_size, act_fn="gelu", dropout=0.1, ln_eps=1e-6)
-    back, tokens = import_gpt2(export_gpt2(model, tokenizer, tmp_path))
+    back, tokens = import_gpt2(export_gpt2(model, tokenizer, out))
     assert back.config == model.config and back.surgery == Surgery() and not back.training
     assert tokens.sha256 == tokenizer.sha256
     ours, theirs = model.state_dict(), back.state_dict()
@@ -89,9 +94,9 @@ def test_what_was_exported_is_imported(tokenizer, tmp_path):
 
 
 @torch.no_grad()
-def test_surgery_comes_back_in_the_weights(tokenizer, tmp_path):
+def test_surgery_comes_back_in_the_weights(tokenizer, out):
     model = tiny(EXPRESSIBLE, vocab_size=tokenizer.padded_vocab_size)
-    back, _ = import_gpt2(export_gpt2(model, tokenizer, tmp_path))
+    back, _ = import_gpt2(export_gpt2(model, tokenizer, out))
     assert back.surgery == Surgery()
     ids = some_ids(model)
     torch.testing.assert_close(back(ids), model(ids), rtol=1e-4, atol=1e-5)
@@ -99,12 +104,12 @@ def test_surgery_comes_back_in_the_weights(tokenizer, tmp_path):
 
 @pytest.mark.parametrize("scale", [True, False])
 @torch.no_grad()
-def test_a_gpt2_from_elsewhere(tmp_path, scale):
+def test_a_gpt2_from_elsewhere(out, scale):
     sizes = {"vocab_size": 70, "n_positions": 16, "n_embd": 16, "n_layer": 2, "n_head": 4}
     config = GPT2Config(**sizes, initializer_range=0.3, scale_attn_weights=scale, bos_token_id=0, eos_token_id=0)
     theirs = GPT2LMHeadModel(config).eval()
-    theirs.save_pretrained(tmp_path)
-    model, tokens = import_gpt2(tmp_path)
+    theirs.save_pretrained(out)
+    model, tokens = import_gpt2(out)
     assert (
         tokens is None
         and model.surgery.scale == scale
@@ -114,42 +119,47 @@ def test_a_gpt2_from_elsewhere(tmp_path, scale):
     ids = some_ids(model)
     torch.testing.assert_close(model(ids), theirs(ids).logits, rtol=1e-4, atol=1e-4)
     # The oldest files have no prefix, and carry the mask as a buffer.
-    old = {k.removeprefix("transformer."): v for k, v in load_file(tmp_path / "model.safetensors").items()}
-    save_file(old | {"h.0.attn.bias": torch.ones(1, 1, 16, 16)}, tmp_path / "model.safetensors")
-    assert torch.equal(import_gpt2(tmp_path)[0](ids), model(ids))
+    old = {k.removeprefix("transformer."): v for k, v in load_file(out / "model.safetensors").items()}
+    save_file(old | {"h.0.attn.bias": torch.ones(1, 1, 16, 16)}, out / "model.safetensors")
+    assert torch.equal(import_gpt2(out)[0](ids), model(ids))
 
 
 @pytest.mark.parametrize("surgery", [Surgery(causal_mask=False), Surgery(layernorm=False), Surgery(residual=False)])
-def test_what_gpt2_cannot_express_is_said(tokenizer, tmp_path, surgery):
+def test_what_gpt2_cannot_express_is_said(tokenizer, out, surgery):
     model = tiny(surgery, vocab_size=tokenizer.padded_vocab_size)
     with pytest.raises(GuppyError, match=surgery.description):
-        export_gpt2(model, tokenizer, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    theirs = opened(model, tokenizer, tmp_path / "out", force=True)
+        export_gpt2(model, tokenizer, out)
+    assert not (out).exists()
+    theirs = opened(model, tokenizer, out, force=True)
     ids = some_ids(model)
     plain = tiny(vocab_size=tokenizer.padded_vocab_size)
     with torch.no_grad():
         torch.testing.assert_close(theirs(ids).logits, plain(ids), rtol=1e-4, atol=1e-4)
 
 
-def test_a_tokenizer_of_another_run_is_refused(tokenizer, tmp_path):
+def test_a_tokenizer_of_another_run_is_refused(tokenizer, out):
     with pytest.raises(GuppyError, match="own tokenizer"):
-        export_gpt2(tiny(vocab_size=64), tokenizer, tmp_path)
+        export_gpt2(tiny(vocab_size=64), tokenizer, out)
 
 
-def test_nothing_half_written_is_left(tokenizer, tmp_path, monkeypatch):
+def test_nothing_half_written_is_left(tokenizer, out, monkeypatch):
     model = tiny(vocab_size=tokenizer.padded_vocab_size)
-    export_gpt2(model, tokenizer, tmp_path)
-    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def full_disk(tensors, path, metadata):
+    def full_disk(path, tensors):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("guppy.interop.gpt2.save_file", full_disk)
+    monkeypatch.setattr("guppy.interop.gpt2.write_tensors", full_disk)
     with pytest.raises(GuppyError, match="No space left"):
-        export_gpt2(tiny(seed=1, vocab_size=tokenizer.padded_vocab_size), tokenizer, tmp_path)
-    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        export_gpt2(model, tokenizer, out)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_directory_that_exists_is_left_as_it_is(tokenizer, out):
+    out.mkdir()
+    with pytest.raises(GuppyError, match="exists already"):
+        export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, out)
+    assert list(out.iterdir()) == []
 
 
 def edit(path, **changes):
@@ -161,7 +171,7 @@ def edit(path, **changes):
     [
         (lambda d: (d / "config.json").unlink(), "config.json"),
         (lambda d: (d / "config.json").write_text("{"), "cannot be read"),
-        (lambda d: (d / "config.json").write_text("[]"), "not the configuration"),
+        (lambda d: (d / "config.json").write_text("[]"), "not a JSON object"),
         (lambda d: edit(d / "config.json", model_type="llama"), "llama"),
         (lambda d: edit(d / "config.json", activation_function="silu"), "silu"),
         (lambda d: edit(d / "config.json", tie_word_embeddings=False), "tie_word_embeddings"),
@@ -169,20 +179,20 @@ def edit(path, **changes):
         (lambda d: edit(d / "config.json", n_inner=7), "shapes"),
         (lambda d: edit(d / "config.json", n_head=3), "multiple"),
         (lambda d: (d / "model.safetensors").unlink(), "model.safetensors"),
-        (lambda d: (d / "model.safetensors").write_bytes(b"\x00" * 50), "cannot be read"),
+        (lambda d: (d / "model.safetensors").write_bytes(b"\x00" * 50), "corrupt"),
     ],
 )
-def test_a_broken_directory_is_named(tokenizer, tmp_path, breaks, says):
-    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, tmp_path)
-    breaks(tmp_path)
+def test_a_broken_directory_is_named(tokenizer, out, breaks, says):
+    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, out)
+    breaks(out)
     with pytest.raises(GuppyError, match=says):
-        import_gpt2(tmp_path)
+        import_gpt2(out)
 
 
-def test_an_untied_head_is_refused(tokenizer, tmp_path):
-    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, tmp_path)
-    tensors = load_file(tmp_path / "model.safetensors")
+def test_an_untied_head_is_refused(tokenizer, out):
+    export_gpt2(tiny(vocab_size=tokenizer.padded_vocab_size), tokenizer, out)
+    tensors = load_file(out / "model.safetensors")
     head = tensors["transformer.wte.weight"] + 1
-    save_file(tensors | {"lm_head.weight": head}, tmp_path / "model.safetensors")
+    save_file(tensors | {"lm_head.weight": head}, out / "model.safetensors")
     with pytest.raises(GuppyError, match="tied"):
-        import_gpt2(tmp_path)
+        import_gpt2(out)

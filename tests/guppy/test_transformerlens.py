@@ -24,7 +24,8 @@ def tokenizer():
 
 
 def bridge_of(model, tokenizer, directory):
-    bridge = TransformerBridge.boot_transformers(str(export_gpt2(model, tokenizer, directory)))
+    exported = export_gpt2(model, tokenizer, directory / "out")
+    bridge = TransformerBridge.boot_transformers(str(exported))
     bridge.set_use_attn_result(True)
     bridge.enable_compatibility_mode(no_processing=True)  # masked scores are -inf, as in HookedTransformer
     return bridge.eval()
