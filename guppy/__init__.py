@@ -1,24 +1,55 @@
-"""Guppy: one small language model, whole: data, training, runs on disk, and every number inside."""
+"""Guppy: one small language model, whole: data, training, runs on disk, and every number inside.
 
-from guppy.config import PRESETS, ModelConfig, TrainConfig, preset
-from guppy.errors import GuppyError
-from guppy.hooks import HookPoint, ablate_head, hook_points, intervene, record, zero
-from guppy.model import Guppy
-from guppy.surgery import Surgery, operated
+The names below are loaded when they are first used, so that `python -m guppy --help` need not wait for torch.
+"""
 
-__all__ = [
-    "PRESETS",
-    "Guppy",
-    "GuppyError",
-    "HookPoint",
-    "ModelConfig",
-    "Surgery",
-    "TrainConfig",
-    "ablate_head",
-    "hook_points",
-    "intervene",
-    "operated",
-    "preset",
-    "record",
-    "zero",
-]
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import Any
+
+_HOMES = {
+    "guppy.config": ("PRESETS", "ModelConfig", "TrainConfig", "preset"),
+    "guppy.corpus": ("Corpus",),
+    "guppy.errors": ("GuppyError",),
+    "guppy.events": ("Checkpoint", "Control", "Done", "Eval", "Event", "Sample", "Step"),
+    "guppy.generate": ("Generation", "generate", "generate_stream", "next_token_distribution"),
+    "guppy.hooks": ("HookPoint", "ablate_head", "hook_points", "intervene", "record", "zero"),
+    "guppy.interop.gpt2": ("export_gpt2", "import_gpt2"),
+    "guppy.model": ("Guppy",),
+    "guppy.personas": ("Persona", "list_personas", "load_persona"),
+    "guppy.runs": ("Run", "bundle", "create_run", "fork", "list_runs", "open_run", "resume_run", "train_run"),
+    "guppy.surgery": ("Surgery", "operated"),
+    "guppy.tokenizer": ("Tokenizer", "train_bpe", "train_char"),
+    "guppy.train": ("train",),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'guppy' has no attribute {name!r}")
+    value = getattr(import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+class _Package(ModuleType):
+    """Lets `guppy.train` and `guppy.generate` be the functions, though there are modules of these names.
+
+    Importing a module binds it to its package; here that would put it in the place of the function, or not, by the
+    order of imports."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in _HOME and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package
