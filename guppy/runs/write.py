@@ -17,6 +17,7 @@ import safetensors
 import tokenizers
 import torch
 
+from guppy import corpora
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
@@ -197,8 +198,9 @@ def _train(
 
 
 def corpus_of(run: Run) -> Corpus:
-    """The corpus that a run learns from, made again with the run's own tokenizer."""
-    return Corpus.from_description(run.manifest["corpus"], run.tokenizer)
+    """The corpus that a run learns from: kept from the last time, or made again with the run's own tokenizer."""
+    kept = corpora.find(run.manifest["corpus"]["sha256"])
+    return kept or Corpus.from_description(run.manifest["corpus"], run.tokenizer)
 
 
 def last_state(run: Run) -> tuple[TrainerState | None, dict[str, torch.Tensor] | None]:
