@@ -1,0 +1,36 @@
+"""The command line: `python -m guppy …`.
+
+Each command is a plain function in a cli_*.py file. These import what they need when they run, so that help and
+mistyped options answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from guppy.cli_models import export, inspect, sample, talk
+from guppy.errors import GuppyError
+
+app = typer.Typer(
+    name="guppy",
+    help="A small language model that you can train in minutes, stop at any step, look into, and change.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (talk, sample, inspect, export):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command in sys.argv. What a person can mend is one line on stderr and exit code 1."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")  # a console that cannot show a character shows another
+    try:
+        app(prog_name="python -m guppy")
+    except GuppyError as error:
+        print("error:", " ".join(str(error).split()), file=sys.stderr)
+        sys.exit(1)
