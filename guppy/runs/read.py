@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 BUNDLED = Path(__file__).resolve().parents[2] / "checkpoints"
+# The runs that come with the repository; a person's own may lie beside them.
+BUNDLED_RUNS = ("fry", "guppy")
 RUN_ID = re.compile(r"[a-z0-9._-]{1,80}")
 
 
@@ -208,7 +210,7 @@ def list_runs(root: str | Path | None = None) -> list[RunSummary]:
 
 def summary(path: Path) -> RunSummary:
     """One line about the run in a directory; its error if it cannot be opened."""
-    bundled = path.resolve().parent == BUNDLED
+    bundled = path.name in BUNDLED_RUNS and path.resolve().parent == BUNDLED
     try:
         run = open_run(path)
         surgery = run.surgery
