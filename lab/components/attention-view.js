@@ -31,7 +31,7 @@
     const prompt = header.prompt.length > 60 ? `${header.prompt.slice(0, 59)}…` : header.prompt;
     const parts = [header.run, `step ${lab.count(step)}`, `“${lab.tokenText(prompt).replaceAll("·", " ")}”`, hook];
     if (header.surgery.length) parts.push(header.surgery_text);
-    return [...parts, "exact to 1/65\u2009535"].join(" · ");
+    return [...parts, "exact to 1/65\u202f535"].join(" · ");
   };
 
   attention.filename = () => {

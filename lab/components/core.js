@@ -155,20 +155,24 @@
 
   lab.refreshRuns = async () => {
     const { runs } = await lab.getJSON("lab/runs");
-    lab.runs = runs;
-    if (ready && !lab.run()) lab.set({ run: defaultRun()?.id ?? null });
-    lab.emit(["runs"]);
+    renew(() => (lab.runs = runs));
   };
 
-  /* What a live run has become; whoever was at its last checkpoint is taken along to the new one. */
+  /* What a live run has become. */
   lab.updateRun = (id, changes) => {
     const run = lab.runs.find((each) => each.id === id);
-    if (!run) return;
-    const following = id === state.run && state.step === (run.steps.at(-1) ?? null);
-    Object.assign(run, changes);
-    lab.emit(["runs"]);
-    if (following) lab.set({ step: run.steps.at(-1) ?? null });
+    if (run) renew(() => Object.assign(run, changes));
   };
+
+  /* Change the list and keep the state valid: whoever was at a run's last checkpoint is taken along to its new one, a
+     checkpoint that is gone becomes its nearest, a run that is gone the default one. */
+  function renew(change) {
+    const following = state.step === (lab.run()?.steps.at(-1) ?? null);
+    change();
+    const run = lab.run();
+    if (ready) lab.set(!run ? { run: defaultRun()?.id ?? null } : following ? { step: run.steps.at(-1) ?? null } : {});
+    lab.emit(["runs"]);
+  }
 
   /* Select a run that Python has just made. */
   lab.adopt = async (id) => {
@@ -248,7 +252,7 @@
 
   function grouped(digits) {
     const [whole, fraction] = digits.split(".");
-    const spaced = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, "\u2009") : whole;
+    const spaced = whole.length > 4 ? whole.replace(/\B(?=(\d{3})+$)/g, "\u202f") : whole;
     return fraction === undefined ? spaced : `${spaced}.${fraction}`;
   }
 

@@ -2,7 +2,8 @@
 
    One feed for each run however many follow it: everything at first, then once a second what is new, and only while
    the run is running and the page is looked at. fn(feed, fresh): feed {run, manifest, steps, rows, samples, running}
-   holds everything so far, fresh {rows, samples, steps} what has just come (at first: everything). */
+   holds everything so far, fresh {rows, samples, steps} what has just come (at first, and when a run that was resumed
+   has dropped what came after its checkpoint: everything). */
 (() => {
   "use strict";
 
@@ -48,18 +49,18 @@
       if (this.data.running && !document.hidden) this.timer = setTimeout(() => this.ask(), wait);
     }
 
-    take({ manifest, steps, rows, samples, cursor, running }) {
+    take({ manifest, steps, rows, samples, cursor, running, again }) {
       const data = this.data;
+      if (again) data.rows = data.samples = [];
       const known = new Set(data.steps);
       const fresh = { rows, samples, steps: steps.filter((step) => !known.has(step)) };
       const changed = data.manifest?.status !== manifest.status || data.running !== running;
       this.cursor = cursor;
-      Object.assign(data, { manifest, steps, running });
-      data.rows.push(...rows);
-      data.samples.push(...samples);
-      if (!changed && !rows.length && !samples.length && !fresh.steps.length) return;
+      const moved = steps.length !== data.steps.length || fresh.steps.length > 0;
+      Object.assign(data, { manifest, steps, running, rows: data.rows.concat(rows), samples: data.samples.concat(samples) });
+      if (!changed && !moved && !rows.length && !samples.length) return;
       for (const fn of [...this.followers]) fn(data, fresh);
-      if (fresh.steps.length) lab.updateRun(data.run, { steps, steps_done: manifest.steps_done });
+      if (moved) lab.updateRun(data.run, { steps, steps_done: manifest.steps_done });
       if (changed && this.status !== null) lab.refreshRuns().catch(() => {});
       this.status ??= manifest.status;
     }

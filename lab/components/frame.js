@@ -114,7 +114,8 @@ lab.component("frame", (root) => {
     const { tokens, cut } = reading;
     chips.replaceChildren(...lab.chips(tokens));
     const room = lab.run()?.n_ctx;
-    count.textContent = cut ? `cut to the last ${tokens.length} tokens` : `${tokens.length} of ${room} tokens`;
+    const share = [`${tokens.length}`, lab.el("span", { class: "of" }, ` of ${room}`), " tokens"];
+    count.replaceChildren(...(cut ? [`cut to the last ${tokens.length} tokens`] : share));
     count.classList.toggle("cut", cut);
     root.dataset.tokens = tokens.length;
   }

@@ -178,7 +178,7 @@ lab.component("head", (root) => {
       : key === null
         ? `the query ‘${labels[query]}’ (position ${query}) and where it looks`
         : `the query ‘${labels[query]}’ looks at ‘${labels[key]}’: ${lab.number(probability(query, key))}`;
-    readout.title = at && key !== null ? `position ${query} looks at position ${key}; exact to 1/65\u2009535` : "";
+    readout.title = at && key !== null ? `position ${query} looks at position ${key}; exact to 1/65\u202f535` : "";
     root.dataset.value = at && key !== null ? String(values[query * place.n + key]) : "";
     tint(at);
   }

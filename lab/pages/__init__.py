@@ -1,1 +1,1 @@
-"""One file per page: `build(view)` lays the page out and wires it. `view` brings what the browser looks at to Python."""
+"""One file per page: `build(view)` lays it out and wires it. `view` brings what the browser looks at to Python."""

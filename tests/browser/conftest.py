@@ -1,0 +1,159 @@
+"""A real Chromium on a real lab: `python app.py` in a process of its own, over runs trained here in seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from driving import WIDE
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from guppy.config import TrainConfig, preset
+from guppy.corpus import Corpus
+from guppy.runs import create_run, fork, train_run
+from guppy.surgery import Surgery
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two finished runs: `tiny` (a fry, 40 steps, 24 checkpoints) and its fork `tiny-nomask`."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    corpus = Corpus.from_persona("guppy", rows=2000)
+    model = preset("fry", corpus.tokenizer.padded_vocab_size)
+    config = TrainConfig(steps=40, batch_size=8, checkpoints=24, heldout_rows=8, sample_tokens=4)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        tiny = train_run(create_run(root / "tiny", model=model, train=config, corpus=corpus, threads=1))
+        unmasked = Surgery(causal_mask=False)
+        train_run(fork(tiny, 4, out=root / "tiny-nomask", surgery=unmasked, steps=6, checkpoints=4))
+    finally:
+        torch.set_num_threads(before)
+    return root
+
+
+@dataclass
+class Server:
+    """A running lab."""
+
+    url: str
+    root: Path
+    process: subprocess.Popen[bytes]
+    log: Path
+
+    def output(self) -> str:
+        return self.log.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def serving(root: Path, log: Path, **environment: str) -> Iterator[Server]:
+    """`python app.py` on a free port with `root` as the folder of one's own runs."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    settings = {**os.environ, "GUPPY_CHECKPOINTS": str(root), "PORT": str(port), **environment}
+    with log.open("wb") as out:
+        command = [sys.executable, str(REPOSITORY / "app.py")]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=settings, stdout=out, stderr=subprocess.STDOUT)
+    server = Server(f"http://127.0.0.1:{port}/", root, process, log)
+    try:
+        _wait_until_open(server)
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+def _wait_until_open(server: Server, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            raise RuntimeError(f"The lab did not start:\n{server.output()}")
+        with contextlib.suppress(OSError), urllib.request.urlopen(f"{server.url}lab/runs", timeout=5):
+            return
+        time.sleep(0.1)
+    raise RuntimeError(f"The lab did not open in {seconds} s:\n{server.output()}")
+
+
+@pytest.fixture(scope="session")
+def lab(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One lab for the session, over `runs_root`."""
+    with serving(runs_root, tmp_path_factory.mktemp("lab") / "lab.log") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+    path = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, names)), None)
+    if path is None:
+        pytest.fail("The browser tests need Chromium: `make test` finds or installs one, or set CHROMIUM_PATH.")
+    with sync_playwright() as playwright:
+        # Chromium's sandbox does not start for root; nothing but the lab itself is opened here.
+        running = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()
+
+
+@dataclass
+class Console:
+    """What a page complained about. `allow(pattern)` names what a test provokes on purpose."""
+
+    errors: list[str] = field(default_factory=list)
+    allowed: list[str] = field(default_factory=list)
+
+    def allow(self, pattern: str) -> None:
+        self.allowed.append(pattern)
+
+    def unexpected(self) -> list[str]:
+        return [error for error in self.errors if not any(re.search(pattern, error) for pattern in self.allowed)]
+
+    def listen(self, page: Page) -> None:
+        page.on("pageerror", lambda error: self.errors.append(f"uncaught: {error}"))
+        page.on("console", lambda line: self.errors.append(line.text) if line.type == "error" else None)
+
+
+@pytest.fixture
+def console() -> Console:
+    return Console()
+
+
+@pytest.fixture
+def new_page(browser: Browser, console: Console) -> Iterator[Callable[..., Page]]:
+    """Open pages: new_page(viewport=…, color_scheme=…, has_touch=…). Fails when one of them logs an error."""
+    contexts = []
+
+    def open_page(**options: object) -> Page:
+        context = browser.new_context(**{"viewport": WIDE, **options})
+        contexts.append(context)
+        page = context.new_page()
+        console.listen(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not console.unexpected(), console.unexpected()
+
+
+@pytest.fixture
+def page(new_page: Callable[..., Page]) -> Page:
+    """One page on a laptop's screen."""
+    return new_page()
