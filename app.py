@@ -16,7 +16,9 @@ with contextlib.suppress(ImportError):
     # On a ZeroGPU Space `spaces` has to see torch being imported.
     import spaces  # noqa: F401
 
+from guppy.errors import GuppyError
 from lab.app import build_lab, launch_options
+from lab.jobs import jobs
 
 FIRST_PORT, PORTS = 7860, 100
 
@@ -29,6 +31,7 @@ def main() -> None:
     share = arguments.share or os.environ.get("GUPPY_SHARE", "").lower() in ("1", "true", "yes")
     port = arguments.port or int(os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or 0) or None
     try:
+        jobs()  # goes on with what an earlier lab left waiting, and lets no worker outlive this one by accident
         demo = build_lab()
         _, local, public = demo.launch(
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
@@ -38,6 +41,8 @@ def main() -> None:
             prevent_thread_lock=True,
             **launch_options(),
         )
+    except GuppyError as error:
+        raise SystemExit(str(error)) from None
     except OSError as error:
         wanted = f"Port {port}" if port else f"Every port from {FIRST_PORT} to {FIRST_PORT + PORTS - 1}"
         raise SystemExit(f"{wanted} cannot be opened ({error}); name a free one with --port.") from None

@@ -7,8 +7,7 @@ from typing import Any
 
 from guppy.config import PRESETS
 from guppy.runs import RunSummary, files, list_runs, open_run
-
-ACTIVE = ("queued", "running", "paused")
+from lab.jobs import ACTIVE, jobs
 
 
 def listing() -> list[dict[str, Any]]:
@@ -23,7 +22,7 @@ def line(run: RunSummary) -> dict[str, Any]:
     return {
         "id": run.id,
         "name": run.name,
-        "status": run.status,
+        "status": jobs().status(run.id, run.status),
         "size": size_of(model),
         "persona": manifest.get("corpus", {}).get("persona"),
         "parent": manifest.get("parent"),
@@ -58,7 +57,7 @@ def news(path: Path, cursor: str) -> dict[str, Any]:
     if any(again) and not all(again):
         return news(path, "") | {"again": True}
     run = open_run(path)
-    status = run.status
+    status = jobs().status(run.id, run.status)
     return {
         "manifest": {**run.manifest, "status": status},
         "steps": run.steps,

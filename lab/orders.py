@@ -1,0 +1,174 @@
+"""What a person asks to be trained, checked, and made into a run."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from guppy import corpora
+from guppy.config import PRESETS, ModelConfig, TrainConfig, preset
+from guppy.corpus import Corpus
+from guppy.errors import GuppyError
+from guppy.personas import list_personas
+from guppy.runs import Run, create_run, roots
+from guppy.surgery import Surgery
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+NO_MASK = "no-causal-mask"
+# The logits of a larger batch alone would take half a gigabyte, and their gradients as much again.
+LARGEST_BATCH = 65_536
+LARGEST_CORPUS = 200_000
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one lab allows. A Space is shared by strangers on two cores, so it allows less."""
+
+    max_seconds: int = field(default_factory=lambda: _setting("GUPPY_MAX_SECONDS", 7200, 300))
+    """Training time of one run, pauses not counted."""
+    max_runs: int = field(default_factory=lambda: _setting("GUPPY_MAX_RUNS", 200, 40))
+    """Runs on disk beside the bundled ones."""
+    max_jobs: int = field(default_factory=lambda: _setting("GUPPY_MAX_JOBS", 2, 2))
+    """Workers at once."""
+    max_queue: int = field(default_factory=lambda: _setting("GUPPY_MAX_QUEUE", 20, 8))
+    """Runs that wait for a worker."""
+    threads: int = field(default_factory=lambda: _setting("GUPPY_THREADS", os.cpu_count() or 1, os.cpu_count() or 1))
+    """CPU threads of all workers together."""
+
+
+def _setting(name: str, here: int, on_a_space: int) -> int:
+    """A whole number from the environment. Raises GuppyError when it is something else."""
+    text = os.environ.get(name, "")
+    if not text:
+        return on_a_space if "SPACE_ID" in os.environ else here
+    if not (text.isdecimal() and int(text) >= 1):
+        raise GuppyError(f"{name} must be a whole number of at least 1, not {text!r}.")
+    return int(text)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run to be trained. Raises GuppyError on a setting that cannot be; its budget is `seconds` or `steps`."""
+
+    size: str = "fry"
+    persona: str = "guppy"
+    seconds: float | None = None
+    steps: int | None = None
+    surgery: str = ""
+    """In the command line's names, separated by commas."""
+    seed: int = 0
+    context: int = 128
+    lr: float = TrainConfig.lr
+    batch: int = TrainConfig.batch_size
+    rows: int = 60_000
+    """Conversations, training and held-out ones together."""
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "seed", "context", "batch", "rows"):
+            value = getattr(self, name)
+            if value is not None:
+                # Browsers send 3.0 for 3, and 3.5 where somebody typed it.
+                _require(math.isfinite(value) and value == int(value), f"{name} must be a whole number, not {value}.")
+                object.__setattr__(self, name, int(value))
+        _require(self.persona in list_personas(), f"There is no persona {self.persona!r} here.")
+        _require(0 <= self.seed < 2**31, f"seed must be from 0 to {2**31 - 1}, not {self.seed}.")
+        _require(8 <= self.context <= 1024, f"context must be from 8 to 1024 tokens, not {self.context}.")
+        _require(self.batch >= 1, f"batch must be at least 1, not {self.batch}.")
+        largest = LARGEST_BATCH // self.context
+        _require(self.batch <= largest, f"With a context of {self.context} a batch may have up to {largest} rows.")
+        _require(100 <= self.rows <= LARGEST_CORPUS, f"rows must be from 100 to {LARGEST_CORPUS}, not {self.rows}.")
+        _require(math.isfinite(self.lr), f"lr must be a number, not {self.lr}.")
+        _require(self.steps is None or 1 <= self.steps <= 1_000_000, "steps must be from 1 to 1,000,000.")
+        self.train_config()
+        self.parsed_surgery()
+
+    def train_config(self) -> TrainConfig:
+        return TrainConfig(
+            steps=self.steps, max_seconds=self.seconds, seed=self.seed, lr=self.lr, batch_size=self.batch
+        )
+
+    def model_config(self, vocab_size: int) -> ModelConfig:
+        return preset(self.size, vocab_size, n_ctx=self.context)
+
+    def parsed_surgery(self) -> Surgery:
+        shape = self.model_config(vocab_size=64)
+        return Surgery.parse(self.surgery, shape.n_layers, shape.n_heads)
+
+    def check(self, limits: Limits) -> None:
+        """Raise GuppyError when it asks for more than this lab allows."""
+        allowed = limits.max_seconds
+        _require(
+            self.seconds is None or self.seconds <= allowed,
+            f"This lab trains a run for up to {allowed} s; ask for less.",
+        )
+
+    def command(self, out: str) -> str:
+        """The same run from the command line."""
+        budget = f"--steps {self.steps}" if self.steps else f"--max-seconds {self.seconds:g}"
+        words = [f"python -m guppy train --size {self.size} --persona {self.persona} --seed {self.seed} {budget}"]
+        for name in ("surgery", "context", "lr", "batch", "rows"):
+            value = getattr(self, name)
+            if value != getattr(Order, name):
+                words.append(f"--{name} {value}")
+        return " ".join([*words, f"--out {out}"])
+
+
+def twins(order: Order) -> tuple[Order, Order]:
+    """Two orders that differ in nothing but the causal mask, which the second lacks."""
+    return order, replace(order, surgery=",".join(filter(None, [order.surgery, NO_MASK])))
+
+
+def make_run(order: Order, run_id: str, *, threads: int | None, say: Say) -> Run:
+    """Write the run of an order, queued. Raises GuppyError when its corpus cannot be made."""
+    corpus = make_corpus(order, say)
+    surgery = order.parsed_surgery()
+    return create_run(
+        roots()[0] / run_id,
+        model=order.model_config(corpus.tokenizer.padded_vocab_size),
+        train=order.train_config(),
+        corpus=corpus,
+        surgery=surgery,
+        threads=threads,
+        name=f"{run_id} · {surgery.description}" if surgery else run_id,
+        notes=order.command(run_id),
+    )
+
+
+def make_corpus(order: Order, say: Say) -> Corpus:
+    """The order's corpus. One that was never made is made by another process: it takes seconds of pure computing,
+    in which this one would answer nobody."""
+    asked = (order.persona, order.rows, order.seed)
+    kept = corpora.find_persona(*asked)
+    if kept is not None:
+        return kept
+    say(f"Drawing {order.rows:,} conversations first; that takes some seconds.")
+    command = [sys.executable, "-m", "guppy.corpora", *map(str, asked)]
+    made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if made.returncode:
+        raise GuppyError(made.stderr.strip().splitlines()[-1] if made.stderr.strip() else "The data cannot be made.")
+    return corpora.from_persona(*asked)
+
+
+def free_number(pattern: str) -> int:
+    """The smallest number from 1 that makes a new run id of each of the pattern's forms, such as "fry-{}"."""
+    taken = {path.name for root in roots() if root.is_dir() for path in root.iterdir()}
+    number = 1
+    while any(name == pattern.format(number) or name.startswith(pattern.format(number) + "-") for name in taken):
+        number += 1
+    return number
+
+
+def sizes() -> list[str]:
+    return list(PRESETS)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise GuppyError(message)
