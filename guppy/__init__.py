@@ -5,10 +5,15 @@ The names below are loaded when they are first used, so that `python -m guppy --
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
 from typing import Any
+
+# On shared cores a thread that waits for the others by spinning keeps them from finishing: two training threads beside
+# one busy process ran 2 to 8 times slower so. PyTorch's OpenMP reads this once, when it is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 _HOMES = {
     "guppy.config": ("PRESETS", "ModelConfig", "TrainConfig", "preset"),

@@ -11,6 +11,7 @@ import sys
 import typer
 
 from guppy.cli_models import export, inspect, sample, talk
+from guppy.cli_train import evaluate, fork, resume, runs, train
 from guppy.errors import GuppyError
 
 app = typer.Typer(
@@ -21,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (talk, sample, inspect, export):
+for command in (train, resume, fork, evaluate, runs, talk, sample, inspect, export):
     app.command()(command)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,10 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from guppy.batches import Batch
+from guppy.batches import Batch, heldout_batches
+from guppy.corpus import Corpus
 from guppy.hooks import record
 from guppy.model import Guppy
-from guppy.precision import Precision
+
+HELDOUT_BATCH = 64
+FUTURE_MASS_ROWS = 16
 
 
 def token_loss(logits: Float[Tensor, "batch pos vocab"], targets: Int64[Tensor, "batch pos"]) -> Float[Tensor, ""]:
@@ -22,15 +26,43 @@ def token_loss(logits: Float[Tensor, "batch pos vocab"], targets: Int64[Tensor, 
 
 
 @torch.inference_mode()
-def heldout_loss(model: Guppy, batches: Sequence[Batch], precision: Precision | None = None) -> float:
-    """Mean cross-entropy over all targets of the batches, in nats per token. The model is put back in its mode."""
+def heldout_loss(model: Guppy, batches: Sequence[Batch]) -> float:
+    """Mean cross-entropy over all targets of the batches, in nats per token, computed in float32."""
     device = next(model.parameters()).device
-    precision = precision or Precision(device, torch.float32, "exact")
     total = torch.zeros((), device=device)
-    with evaluating(model), precision.autocast():
+    with evaluating(model):
         for batch in batches:
             total += token_loss(model(batch.ids.to(device)), batch.targets.to(device))
     return total.item() / sum(batch.n_tokens for batch in batches)
+
+
+def evaluate(model: Guppy, corpus: Corpus, max_rows: int | None = None) -> dict[str, float]:
+    """Score a model on a corpus's held-out rows.
+
+    Returns: `heldout_loss` and `masked_loss` (with the causal mask put back, the same where it never was off) in nats
+    per token, `perplexity`, `future_mass` over some of the rows, and how many `rows` and `tokens` were scored.
+    """
+    pad, n_ctx = corpus.tokenizer.pad_id, model.config.n_ctx
+    batches = heldout_batches(corpus.heldout, HELDOUT_BATCH, n_ctx, pad, max_rows)
+    probe = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, n_ctx, pad, FUTURE_MASS_ROWS)[0]
+    loss, masked = heldout_losses(model, batches)
+    return {
+        "heldout_loss": loss,
+        "masked_loss": masked,
+        "perplexity": math.exp(loss),
+        "future_mass": future_mass(model, probe),
+        "rows": sum(len(batch.ids) for batch in batches),
+        "tokens": sum(batch.n_tokens for batch in batches),
+    }
+
+
+def heldout_losses(model: Guppy, batches: Sequence[Batch]) -> tuple[float, float]:
+    """`heldout_loss` as the model is, and with the causal mask put back; one computation where that is the same."""
+    loss = heldout_loss(model, batches)
+    if model.causal:
+        return loss, loss
+    with with_causal_mask(model):
+        return loss, heldout_loss(model, batches)
 
 
 @torch.inference_mode()

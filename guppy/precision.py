@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guppy.errors import GuppyError
 
@@ -36,9 +37,16 @@ class Precision:
         """The dtype as configs and manifests write it: "bfloat16"."""
         return str(self.dtype).removeprefix("torch.")
 
-    def autocast(self) -> torch.autocast:
+    @contextmanager
+    def autocast(self) -> Iterator[None]:
         """A context in which matrix products run in `dtype` and what needs range (softmax, losses) in float32."""
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+        with ExitStack() as stack:
+            if self.dtype != torch.float32:
+                stack.enter_context(torch.autocast(self.device.type, dtype=self.dtype))
+                if self.device.type == "cpu":
+                    # The CPU's fused attention is slow to differentiate in bfloat16: over a third of a step of `fry`.
+                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+            yield
 
     def scaler(self) -> torch.amp.GradScaler:
         """Scales the loss so that float16 gradients do not vanish (Micikevicius et al. 2018); does nothing else."""

@@ -19,7 +19,7 @@ from guppy.budget import Budget, CheckpointPlan, Progress
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.evaluate import evaluating, future_mass, heldout_loss, token_loss, with_causal_mask
+from guppy.evaluate import FUTURE_MASS_ROWS, HELDOUT_BATCH, future_mass, heldout_losses, token_loss
 from guppy.events import Checkpoint, Control, Done, Eval, Event, Sample, Step, TrainerState
 from guppy.generate import generate
 from guppy.model import Guppy
@@ -31,7 +31,6 @@ from guppy.surgery import Surgery
 ROWS_PER_THINNING = 1000
 # Losses stay on the device until then, so that the device need not wait for us after every step.
 SECONDS_BETWEEN_READS = 0.2
-FUTURE_MASS_ROWS = 16
 
 
 def train(
@@ -88,7 +87,7 @@ class _Trainer:
         self.scaler = self.precision.scaler()
         pad = corpus.tokenizer.pad_id
         self.sampler = BatchSampler(corpus.train, config.batch_size, model_config.n_ctx, pad, config.seed)
-        self.heldout = heldout_batches(corpus.heldout, 64, model_config.n_ctx, pad, config.heldout_rows)
+        self.heldout = heldout_batches(corpus.heldout, HELDOUT_BATCH, model_config.n_ctx, pad, config.heldout_rows)
         self.probe_rows = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, model_config.n_ctx, pad, FUTURE_MASS_ROWS)[
             0
         ]
@@ -224,17 +223,13 @@ class _Trainer:
 
     def measure(self) -> Iterator[Eval | Sample]:
         """Score the held-out rows and ask the probe prompts, in float32, without touching the training."""
-        loss = masked = heldout_loss(self.model, self.heldout)
-        if not self.model.surgery.causal_mask:
-            with with_causal_mask(self.model):
-                masked = heldout_loss(self.model, self.heldout)
+        loss, masked = heldout_losses(self.model, self.heldout)
         if not math.isfinite(loss):
             raise _Diverged(self.step)
         yield Eval(self.step, loss, masked, future_mass(self.model, self.probe_rows), self.seconds)
         probes = self.corpus.probes
-        with evaluating(self.model):
-            prompts = [self.corpus.encode_probe(prompt) for prompt in probes]
-            replies = generate(self.model, self.corpus.tokenizer, prompts, max_tokens=self.config.sample_tokens)
+        prompts = [self.corpus.encode_probe(prompt) for prompt in probes]
+        replies = generate(self.model, self.corpus.tokenizer, prompts, max_tokens=self.config.sample_tokens)
         for prompt, reply in zip(probes, replies, strict=True):
             yield Sample(self.step, prompt, reply.text)
 

@@ -88,6 +88,7 @@ def fork(
         name=name,
         notes=notes,
         parent={"run": parent.id, "step": step},
+        start=state.start,
         keep_trainer=keep_trainer,
     )
     write_checkpoint(new.path, step, weights, replace(state, measured=False))

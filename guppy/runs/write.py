@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +19,7 @@ import tokenizers
 import torch
 
 from guppy import corpora
+from guppy.budget import Progress
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
@@ -50,6 +52,7 @@ def create_run(
     name: str = "",
     notes: str = "",
     parent: dict[str, Any] | None = None,
+    start: Progress | None = None,
     keep_trainer: KeepTrainer = "last",
 ) -> Run:
     """Write a queued run: manifest and tokenizer; `train_run` does the rest.
@@ -58,6 +61,7 @@ def create_run(
         path: a new directory whose name is the run's id.
         threads: CPU threads to train with; None leaves it to whoever trains it first. A run that resumes uses the
             same number, because sums over another number of threads differ in the last bit.
+        start: where the budget begins; a fork's is that of the checkpoint it starts from.
         notes: in words, such as the command that made it.
         keep_trainer: whether old checkpoints keep their optimizer state ("all") or only the newest two do.
 
@@ -87,6 +91,7 @@ def create_run(
         "tokenizer_sha256": corpus.tokenizer.sha256,
         "reference": corpus.reference_entropies(),
         "parent": parent,
+        "start": asdict(start or Progress()),
         "device": device,
         "dtype": train.dtype,
         "threads": threads,

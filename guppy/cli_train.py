@@ -1,0 +1,371 @@
+"""Commands that train and measure: train, resume, fork, eval, runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from guppy.cli_models import Json, RunName
+from guppy.errors import GuppyError
+
+if TYPE_CHECKING:
+    from guppy.corpus import Corpus
+    from guppy.events import Control, Event
+    from guppy.runs import Run
+
+INTERRUPTED = 130
+"""Exit code of a run that was told to stop: what a shell gives a program that Ctrl-C ended."""
+
+Persona = Annotated[str | None, typer.Option(help="A persona's name, or the path of a persona file.")]
+Data = Annotated[Path | None, typer.Option(help="Instead: a folder made by `guppy data`, a .jsonl or a text file.")]
+Rows = Annotated[int, typer.Option(help="Conversations to draw from the persona, held-out ones included.")]
+Out = Annotated[str, typer.Option(help="A new directory, or a name for one under checkpoints/.", metavar="RUN")]
+Steps = Annotated[int | None, typer.Option(help="Budget in optimizer steps.")]
+Tokens = Annotated[int | None, typer.Option(help="Budget in tokens, padding not counted.")]
+MaxSeconds = Annotated[float | None, typer.Option(help="Budget in seconds; evaluation and checkpoints are in it.")]
+Operation = Annotated[str | None, typer.Option(help="Such as no-causal-mask,no-mlp:0,3,no-head:2.4", metavar="NAMES")]
+Lr = Annotated[float | None, typer.Option(help="Highest learning rate.")]
+Batch = Annotated[int | None, typer.Option(help="Rows in a step.")]
+Checkpoints = Annotated[int | None, typer.Option(help="How many checkpoints to aim for.")]
+Heldout = Annotated[int | None, typer.Option(help="Held-out rows scored at each checkpoint.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads; as many as the run had before if left out.", min=1)]
+KeepTrainer = Annotated[
+    str,
+    typer.Option(help="last: only the newest checkpoints can be forked exactly; all: each can, in 3 times the disk."),
+]
+
+
+def train(
+    out: Out,
+    size: Annotated[str, typer.Option(help="fry, guppy or pike.")] = "fry",
+    persona: Persona = None,
+    data: Data = None,
+    rows: Rows = 60_000,
+    tokenizer: Annotated[str, typer.Option(help="bpe or char.")] = "bpe",
+    seed: Annotated[int, typer.Option(help="Of the weights and of the order of the data.")] = 0,
+    steps: Steps = None,
+    tokens: Tokens = None,
+    max_seconds: MaxSeconds = None,
+    surgery: Operation = None,
+    context: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
+    lr: Lr = None,
+    batch: Batch = None,
+    dropout: Annotated[float | None, typer.Option(help="Share of activations to drop.")] = None,
+    checkpoints: Checkpoints = None,
+    heldout: Heldout = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16.")] = "auto",
+    threads: Threads = None,
+    keep_trainer: KeepTrainer = "last",
+    name: Annotated[str, typer.Option(help="What people see; the directory's name if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train a model from scratch, for a number of steps, tokens or seconds. Ctrl-C stops it with a checkpoint."""
+    _one_source(persona, data)
+    from guppy.config import TrainConfig, preset
+    from guppy.runs import create_run
+    from guppy.surgery import Surgery
+
+    given = {"batch_size": batch, "lr": lr, "checkpoints": checkpoints, "heldout_rows": heldout}
+    given |= {"steps": steps, "tokens": tokens, "max_seconds": max_seconds}
+    config = TrainConfig(seed=seed, dtype=dtype, **_set(given))
+    preset(size, vocab_size=64)  # an unknown size need not wait for the data
+    path = _new_run(out)
+    corpus = _corpus(persona or ("guppy" if data is None else None), data, rows, seed, tokenizer)
+    model = preset(size, corpus.tokenizer.padded_vocab_size, **_set({"n_ctx": context, "dropout": dropout}))
+    run = create_run(
+        path,
+        model=model,
+        train=config,
+        corpus=corpus,
+        surgery=Surgery.parse(surgery or "", model.n_layers, model.n_heads),
+        device=device,
+        threads=threads,
+        name=name,
+        notes=_command("train"),
+        keep_trainer=_kept(keep_trainer),
+    )
+    _finish(run, as_json, corpus=corpus, threads=threads)
+
+
+def resume(run: RunName, threads: Threads = None, as_json: Json = False) -> None:
+    """Go on with a run from its last checkpoint, or begin one that is queued."""
+    from guppy.runs import clear_command, open_run
+
+    opened = open_run(run)
+    clear_command(opened.path)  # an order to an earlier worker
+    _finish(opened, as_json, threads=threads)
+
+
+def fork(
+    run: RunName,
+    out: Out,
+    step: Annotated[int | None, typer.Option(help="The checkpoint to start from; the last one if left out.")] = None,
+    surgery: Annotated[
+        str | None, typer.Option(help="Instead of the run's own, names as in train; '' for none.", metavar="NAMES")
+    ] = None,
+    persona: Persona = None,
+    data: Data = None,
+    rows: Rows = 60_000,
+    seed: Annotated[int | None, typer.Option(help="Another order of the data.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Further steps.")] = None,
+    tokens: Annotated[int | None, typer.Option(help="Further tokens.")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Further seconds.")] = None,
+    lr: Lr = None,
+    batch: Batch = None,
+    checkpoints: Checkpoints = None,
+    heldout: Heldout = None,
+    threads: Threads = None,
+    keep_trainer: KeepTrainer = "last",
+    name: Annotated[str, typer.Option(help="What people see; the directory's name if left out.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Train on from any checkpoint of a run, with something changed, as a new run. The run itself stays as it is."""
+    _one_source(persona, data)
+    from guppy.runs import fork as fork_run
+    from guppy.runs import open_run
+    from guppy.surgery import Surgery
+
+    parent, path = open_run(run), _new_run(out)
+    step = parent.last_step if step is None else step
+    parent.step_path(step)
+    given = {"batch_size": batch, "lr": lr, "checkpoints": checkpoints, "heldout_rows": heldout, "seed": seed}
+    given |= {"steps": steps, "tokens": tokens, "max_seconds": max_seconds}
+    operation = None
+    if surgery is not None:
+        operation = Surgery.parse(surgery, parent.model_config.n_layers, parent.model_config.n_heads)
+    corpus = None
+    if persona or data:
+        corpus = _corpus(persona, data, rows, parent.manifest["seed"] if seed is None else seed, parent.tokenizer)
+    new = fork_run(
+        parent,
+        step,
+        out=path,
+        surgery=operation,
+        corpus=corpus,
+        name=name,
+        notes=_command("fork"),
+        threads=threads,
+        keep_trainer=_kept(keep_trainer),
+        **_set(given),
+    )
+    _finish(new, as_json, corpus=corpus, threads=threads)
+
+
+def evaluate(
+    run: RunName,
+    step: Annotated[int | None, typer.Option(help="The checkpoint; the last one if left out.")] = None,
+    rows: Annotated[int | None, typer.Option(help="Held-out rows, evenly spread; all if left out.", min=1)] = None,
+    as_json: Json = False,
+) -> None:
+    """Score a checkpoint on the run's held-out rows."""
+    from guppy.evaluate import evaluate as measure
+    from guppy.runs import corpus_of, open_run
+
+    opened = open_run(run)
+    step = opened.last_step if step is None else step
+    model = opened.model(step)
+    with _saying("Reading the data"):
+        corpus = corpus_of(opened)
+    with _saying("Scoring"):
+        scores = measure(model, corpus, rows)
+    if as_json:
+        _print_json({"run": opened.id, "step": step, "surgery": opened.surgery.names, **scores})
+        return
+    print(f"{opened.id} at step {step}, {scores['rows']:,} held-out rows, {scores['tokens']:,} tokens")
+    print(f"  loss         {scores['heldout_loss']:.4f} nats a token (perplexity {scores['perplexity']:.3g})")
+    if not opened.surgery.causal_mask:
+        print(f"  masked loss  {scores['masked_loss']:.4f} nats a token, with the causal mask put back")
+        print(f"  future mass  {scores['future_mass']:.3f} of all attention is on later positions")
+
+
+def runs(as_json: Json = False) -> None:
+    """List the runs under checkpoints/ (and $GUPPY_CHECKPOINTS), newest first."""
+    from guppy.runs import list_runs
+
+    found = list_runs()
+    if as_json:
+        keys = ("id", "name", "status", "created", "steps", "surgery", "bundled", "error")
+        rows = [{key: getattr(run, key) for key in keys} | {"path": str(run.path)} for run in found]
+        _print_json({"runs": rows})
+        return
+    if not found:
+        print("There are no runs yet; `python -m guppy train --max-seconds 60 --out first` makes one.")
+    for run in found:
+        steps = f"{len(run.steps)} checkpoints to step {run.steps[-1]}" if run.steps else "no checkpoint"
+        what = run.error or " · ".join(filter(None, (run.status, steps, run.surgery_text)))
+        print(f"{run.id:<24} {what}")
+
+
+# Typer names a command after its function, and `eval` is Python's own.
+evaluate.__name__ = "eval"
+COMMANDS = (train, resume, fork, evaluate, runs)
+
+
+# -- training, watched from a terminal -----------------------------------------------------------
+
+
+def _finish(run: Run, as_json: bool, *, corpus: Corpus | None = None, threads: int | None = None) -> None:
+    """Train a run to its end, showing how it goes; then say how it went, in the exit code too."""
+    from guppy.events import Done, Eval, Step
+    from guppy.runs import open_run, training
+
+    last: dict[str, Any] = {"loss": None, "heldout_loss": None}
+    done = None
+    with _stoppable() as control, _progress(run) as show:
+        for event in training(run, control, corpus=corpus, threads=threads):
+            show(event)
+            if isinstance(event, Step):
+                last["loss"] = event.loss
+            elif isinstance(event, Eval):
+                last["heldout_loss"] = event.loss
+            elif isinstance(event, Done):
+                done = event
+    run = open_run(run.path)
+    if as_json:
+        facts = {"run": run.id, "path": str(run.path), "status": done.status, "message": done.message}
+        _print_json(facts | {"step": done.step, "seconds": run.manifest["seconds"], **last, "steps": run.steps})
+    else:
+        print(done.message, file=sys.stderr)
+        print(run.path)
+    if done.status == "stopped":
+        print(f"`python -m guppy resume {shlex.quote(str(run.path))}` goes on from here.", file=sys.stderr)
+        raise typer.Exit(INTERRUPTED)
+    if done.status == "diverged":
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _stoppable() -> Iterator[Control]:
+    """A control that Ctrl-C and SIGTERM set to stop; the second time they end the program as usual."""
+    from guppy.events import Control
+
+    control, before = Control(), {}
+
+    def stop(number: int, _frame: object) -> None:
+        control.stop = True
+        signal.signal(number, before[number])
+        print("Stopping with a checkpoint; once more to stop at once.", file=sys.stderr)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        before[number] = signal.signal(number, stop)
+    try:
+        yield control
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _progress(run: Run) -> Iterator[Any]:
+    """A function to show events with: as a bar on a terminal, as a line for each checkpoint elsewhere."""
+    from guppy.budget import Budget, Progress
+
+    budget = Budget(run.train_config, Progress(**run.manifest.get("start", {})))
+    if sys.stderr.isatty():
+        with _bar(budget) as show:
+            yield show
+    else:
+        yield _line
+
+
+def _line(event: Event) -> None:
+    from guppy.events import Eval
+
+    if isinstance(event, Eval):
+        print(f"step {event.step}, {event.seconds:.0f} s, held-out loss {event.loss:.3f}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _bar(budget: Any) -> Iterator[Any]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    from guppy.events import Eval, Step
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    heldout = "–"
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("reading the data", total=1.0)
+
+        def show(event: Event) -> None:
+            nonlocal heldout
+            if isinstance(event, Eval):
+                heldout = f"{event.loss:.3f}"
+            elif isinstance(event, Step):
+                speed = f"{event.tokens_per_second:,.0f} tokens/s"
+                what = f"step {event.step} · loss {event.loss:.3f} · held-out {heldout} · {speed}"
+                progress.update(task, description=what, completed=budget.share(event.step, event.tokens, event.seconds))
+
+        yield show
+
+
+# -- what the options mean -----------------------------------------------------------------------
+
+
+def _one_source(persona: str | None, data: Path | None) -> None:
+    if persona and data:
+        raise GuppyError("Give either --persona or --data, not both.")
+
+
+def _corpus(persona: str | None, data: Path | None, rows: int, seed: int, tokenizer: Any) -> Corpus:
+    from guppy import corpora
+    from guppy.corpus import Corpus
+
+    with _saying("Reading the data"):
+        if data is not None:
+            own = data.is_dir() and tokenizer == "bpe"
+            return Corpus.from_path(data, None if own else tokenizer)
+        if tokenizer == "bpe":
+            return corpora.from_persona(persona, rows, seed)
+        return Corpus.from_persona(persona, rows, seed, tokenizer)
+
+
+def _new_run(out: str) -> Path:
+    """Where --out points: a bare name is one under the runs' root. Raises GuppyError when something is there."""
+    from guppy.runs import roots
+
+    path = Path(out) if Path(out).name != out else roots()[0] / out
+    if path.exists():
+        raise GuppyError(f"{path} exists already; choose another --out, or `python -m guppy resume {out}`.")
+    return path
+
+
+def _kept(keep_trainer: str) -> Any:
+    if keep_trainer not in ("last", "all"):
+        raise GuppyError(f"--keep-trainer is last or all, not {keep_trainer!r}.")
+    return keep_trainer
+
+
+def _set(options: dict[str, Any]) -> dict[str, Any]:
+    """Only the options that were given."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _command(name: str) -> str:
+    """The command as it was typed, for the manifest's notes; where it wrote to says nothing to others."""
+    typed = sys.argv[1:] if sys.argv[1:2] == [name] else [name]
+    hidden = typed.index("--out") + 1 if "--out" in typed else None
+    words = [Path(word).name if index == hidden else word for index, word in enumerate(typed)]
+    return "python -m guppy " + shlex.join(words)
+
+
+def _saying(what: str) -> Any:
+    """Say what takes a while, on a terminal."""
+    if not sys.stderr.isatty():
+        return nullcontext()
+    from rich.console import Console
+
+    return Console(stderr=True).status(f"{what} …")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(json.dumps(value))
