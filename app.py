@@ -26,17 +26,21 @@ FIRST_PORT, PORTS = 7860, 100
 def main() -> None:
     parser = argparse.ArgumentParser(description="Open Guppy Lab in the browser.")
     parser.add_argument("--share", action="store_true", help="ask Gradio for a public link, as Colab needs")
-    parser.add_argument("--port", type=int, help=f"the port; without it the first free one from {FIRST_PORT}")
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or None,
+        help=f"the port; without it the first free one from {FIRST_PORT}",
+    )
     arguments = parser.parse_args()
-    share = arguments.share or os.environ.get("GUPPY_SHARE", "").lower() in ("1", "true", "yes")
-    port = arguments.port or int(os.environ.get("PORT") or os.environ.get("GRADIO_SERVER_PORT") or 0) or None
+    port = arguments.port
     try:
         jobs()  # goes on with what an earlier lab left waiting, and lets no worker outlive this one by accident
         demo = build_lab()
         _, local, public = demo.launch(
             server_name=os.environ.get("GRADIO_SERVER_NAME") or "127.0.0.1",
             server_port=port,
-            share=share,
+            share=arguments.share or os.environ.get("GUPPY_SHARE", "").lower() in ("1", "true", "yes"),
             quiet=True,
             prevent_thread_lock=True,
             **launch_options(),

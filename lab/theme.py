@@ -17,7 +17,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "ink-2": ("#59646f", "#9aa6b2"),
     "hairline": ("#e0ddd6", "#26313b"),
     "edge": ("#8b939b", "#5f6c79"),
-    "accent": ("#bf4a0b", "#ff9147"),
+    "accent": ("#b94709", "#ff9147"),
     "on-accent": ("#ffffff", "#1b0e04"),
     "run-b": ("#1f62b3", "#6aaefc"),
     "surgery": ("#7440b5", "#c19df5"),
@@ -26,7 +26,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "attention-0": ("#fcfbf8", "#0e141a"),
     "attention-1": ("#00494f", "#6ff3e6"),
     "negative": ("#1f62b3", "#6aaefc"),
-    "positive": ("#bf4a0b", "#ff9147"),
+    "positive": ("#b94709", "#ff9147"),
 }
 """CSS custom property: (light, dark). The attention scale starts at the paper; signed values have it in the middle."""
 

@@ -49,6 +49,8 @@ lab.component("head", (root) => {
     return layer !== null && query !== null && query < n && key < n ? [query, key] : null;
   }
 
+  root.matrix = () => place; // where the cells are, for whoever points at them from outside
+
   const cell = () => hover ?? pinned();
   const probability = (query, key) => values[query * place.n + key] / 65535;
 
