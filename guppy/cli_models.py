@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -106,11 +106,10 @@ def sample(
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     check_sampling(**settings, max_tokens=max_tokens)
     samples = []
-    with typer.progressbar(chosen, label="checkpoints", file=sys.stderr) as bar:
-        for at in bar:
-            model = opened.model(at)
-            (said,) = generate(model, opened.tokenizer, [ids], **settings, seed=seed, max_tokens=max_tokens)
-            samples.append({"step": at, "text": said.text, "slid": said.slid, "stopped": said.stopped})
+    for at in _tracked(chosen):
+        model = opened.model(at)
+        (said,) = generate(model, opened.tokenizer, [ids], **settings, seed=seed, max_tokens=max_tokens)
+        samples.append({"step": at, "text": said.text, "slid": said.slid, "stopped": said.stopped})
     if as_json:
         settings |= {"seed": seed, "max_tokens": max_tokens}
         _print_json({"run": opened.id, "prompt": prompt, "settings": settings, "samples": samples})
@@ -204,6 +203,16 @@ def _steps(run: Run, text: str) -> list[int]:
     for step in chosen:
         run.step_path(step)
     return chosen
+
+
+def _tracked(steps: list[int]) -> Iterable[int]:
+    """The steps, with a bar on the terminal of how far they are."""
+    if not sys.stderr.isatty():
+        return steps
+    from rich.console import Console
+    from rich.progress import track
+
+    return track(steps, "checkpoints", console=Console(stderr=True), transient=True)
 
 
 def _printable(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from guppy.cache import KVCache
 from guppy.errors import GuppyError
+from guppy.evaluate import evaluating
 from guppy.model import Guppy
 from guppy.tokenizer import Tokenizer
 
@@ -193,7 +193,7 @@ def _decode(
     n_ctx, keep = model.config.n_ctx, model.causal
     cache: KVCache | None = None
     live, left_pad = rows, None
-    with _evaluating(model):
+    with evaluating(model):
         for step in range(max_tokens):
             if cache is None or cache.length == n_ctx:
                 live = [row for row in rows if not row.stopped]
@@ -231,16 +231,3 @@ def _left_padded(
     padding = [width - len(context) for context in contexts]
     ids = torch.tensor([[0] * n + context for n, context in zip(padding, contexts, strict=True)], device=device)
     return ids, torch.tensor(padding, device=device) if any(padding) else None
-
-
-@contextmanager
-def _evaluating(model: Guppy) -> Iterator[None]:
-    """Dropout off, and on again afterwards if the model was being trained."""
-    if not model.training:
-        yield
-        return
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train()
