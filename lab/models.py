@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import UInt16
 
 from guppy.errors import GuppyError
-from guppy.generate import check_sampling, generate
+from guppy.generate import check_sampling, generate, generate_stream
 from guppy.inspect.attention import patterns
 from guppy.model import Guppy
 from guppy.runs import Run, files, find_run, open_run
@@ -105,6 +105,15 @@ class Prompt:
 
 
 @dataclass(frozen=True)
+class Piece:
+    """A part of a reply as it is spoken."""
+
+    text: str
+    note: str
+    """What of the conversation the model could not read; empty when it read all of it."""
+
+
+@dataclass(frozen=True)
 class Reply:
     step: int
     text: str
@@ -155,7 +164,8 @@ def read_prompt(run: Run, text: str) -> Prompt:
 
 def is_chat(run: Run) -> bool:
     """Whether the run learned conversations, rather than plain text."""
-    return run.manifest.get("corpus", {}).get("kind") == "persona"
+    corpus = run.manifest["corpus"]
+    return corpus.get("chat", corpus.get("kind") == "persona")
 
 
 def read_steps(run: Run, text: str) -> list[int]:
@@ -207,6 +217,50 @@ def reply(
         return Reply(step, said.text, said.slid, said.stopped), 1000
 
     return _replies.get((*_key(run, step), prompt.ids, *settings.values()), make)
+
+
+def converse(
+    run: Run,
+    step: int,
+    turns: Sequence[tuple[str, str]],
+    *,
+    temperature: float,
+    top_k: int | None,
+    top_p: float | None,
+    seed: int,
+) -> Iterator[Piece]:
+    """The reply to a conversation of (role, text) turns, piece by piece. Raises GuppyError as `reply` does."""
+    loaded = get_model(run, step)
+    ids, note = _fit(run, turns)
+    settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "seed": seed}
+    stream = generate_stream(loaded.model, run.tokenizer, ids, max_tokens=REPLY_TOKENS, **settings)
+    while True:
+        with loaded.lock:  # a token at a time, so that others have their turn
+            token = next(stream, None)
+        if token is None:
+            return
+        yield Piece(token.text, note)
+
+
+def _fit(run: Run, turns: Sequence[tuple[str, str]]) -> tuple[list[int], str]:
+    """The conversation's tokens without the oldest turns that leave no room for a reply, and what was left out."""
+    n_ctx = run.model_config.n_ctx
+    room = n_ctx - min(REPLY_TOKENS, n_ctx // 3)
+    chat = is_chat(run)
+    for first in range(len(turns)):
+        kept = turns[first:]
+        ids = run.tokenizer.encode_chat(kept) if chat else run.tokenizer.encode("".join(text for _, text in kept))
+        if len(ids) <= room:
+            break
+    if not ids:
+        raise GuppyError("There is nothing to reply to; type at least one character.")
+    note = ""
+    if first:
+        messages = "first message is" if first == 1 else f"first {first} messages are"
+        note = f"The context of {n_ctx} tokens is full: the {messages} forgotten."
+    if len(ids) > n_ctx:
+        note = f"Only the last {n_ctx} tokens of what was said fit the context."
+    return ids[-n_ctx:], note
 
 
 def _key(run: Run, step: int) -> tuple[Path, int, int]:

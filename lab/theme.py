@@ -21,7 +21,7 @@ PALETTE: dict[str, tuple[str, str]] = {
     "on-accent": ("#ffffff", "#1b0e04"),
     "run-b": ("#1f62b3", "#6aaefc"),
     "surgery": ("#7440b5", "#c19df5"),
-    "reference": ("#6a737c", "#8c98a4"),
+    "reference": ("#626b74", "#8c98a4"),
     "danger": ("#b3261e", "#ff8a80"),
     "attention-0": ("#fcfbf8", "#0e141a"),
     "attention-1": ("#00494f", "#6ff3e6"),
@@ -35,11 +35,12 @@ MONO_FONT = "ui-monospace, 'SF Mono', Menlo, Consolas, 'Liberation Mono', monosp
 
 
 def palette_css() -> str:
-    """The custom properties of both modes. Gradio marks the dark one with the class `dark` on <body>."""
+    """The custom properties of both modes. Gradio marks the dark one with the class `dark` on <body>, and sets its own
+    variables, which point at these, on :root in the light one: so these have to be there too."""
     light, dark = ("".join(f"--{name}:{pair[mode]};" for name, pair in PALETTE.items()) for mode in (0, 1))
     return (
         f":root{{--ui:{UI_FONT};--mono:{MONO_FONT};color-scheme:light}}"
-        f"body{{{light}color-scheme:light}}body.dark{{{dark}color-scheme:dark}}"
+        f":root,body{{{light}color-scheme:light}}body.dark{{{dark}color-scheme:dark}}"
     )
 
 

@@ -10,6 +10,7 @@
 
   const lab = window.lab;
   const PAD = { left: 46, right: 14, top: 12, bottom: 34 };
+  const [ROOMY, GUTTER] = [560, 132]; // from this width on, names of lines have a place of their own at the right
   const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
   const SOLID = [];
 
@@ -102,13 +103,14 @@
       const tops = this.series.flatMap(({ y }) => y.filter(Number.isFinite));
       this.last = Math.max(1, ...steps);
       this.top = this.options.yMax ?? 1.06 * tops.concat(this.lines.map(({ y }) => y)).reduce((a, b) => Math.max(a, b), 0.1);
-      const [w, h] = [this.width - PAD.left - PAD.right, this.height - PAD.top - PAD.bottom];
+      this.right = this.lines.length && this.width >= ROOMY ? GUTTER : PAD.right;
+      const [w, h] = [this.width - PAD.left - this.right, this.height - PAD.top - PAD.bottom];
       this.px = (step) => PAD.left + (w * this.along(step)) / this.along(this.last);
       this.py = (y) => PAD.top + h * (1 - y / this.top);
     }
 
     stepAt(px) {
-      const share = Math.min(1, Math.max(0, (px - PAD.left) / (this.width - PAD.left - PAD.right)));
+      const share = Math.min(1, Math.max(0, (px - PAD.left) / (this.width - PAD.left - this.right)));
       const place = share * this.along(this.last);
       return this.log ? 2 ** place - 1 : place;
     }
@@ -144,7 +146,7 @@
 
     paintAxes(context) {
       const [grid, ink] = [lab.css("--hairline"), lab.css("--ink-2")];
-      const [right, bottom] = [this.width - PAD.right, this.height - PAD.bottom];
+      const [right, bottom] = [this.width - this.right, this.height - PAD.bottom];
       context.fillStyle = ink;
       context.textAlign = "right";
       context.textBaseline = "middle";
@@ -166,24 +168,27 @@
       context.fillText(this.options.y, right, this.height);
     }
 
-    /* Reference lines with their names on them, moved apart where they would lie on each other. */
+    /* Reference lines, their names beside them, or on them where there is no room; moved apart where they would meet. */
     paintLines(context) {
-      context.textAlign = "right";
-      context.textBaseline = "bottom";
+      const right = this.width - this.right;
+      const beside = this.right > PAD.right;
+      context.textAlign = beside ? "left" : "right";
+      context.textBaseline = "middle";
       let above = -Infinity;
       for (const { name, y } of [...this.lines].sort((a, b) => b.y - a.y)) {
         const at = crisp(this.py(y));
-        stroke(context, lab.css("--reference"), SOLID, 1, [[PAD.left, at], [this.width - PAD.right, at]]);
-        const baseline = Math.max(at - 2, above + 13);
+        stroke(context, lab.css("--reference"), SOLID, 1, [[PAD.left, at], [right, at]]);
+        above = Math.max(beside ? at : at - 8, above + 14);
         const text = `${name} ${lab.number(y)}`;
-        context.fillStyle = lab.css("--paper");
-        context.globalAlpha = 0.8;
-        const wide = context.measureText(text).width;
-        context.fillRect(this.width - PAD.right - wide - 4, baseline - 12, wide + 4, 11);
-        context.globalAlpha = 1;
+        if (!beside) {
+          context.globalAlpha = 0.8;
+          context.fillStyle = lab.css("--paper");
+          const wide = context.measureText(text).width;
+          context.fillRect(right - wide - 4, above - 6, wide + 4, 12);
+          context.globalAlpha = 1;
+        }
         context.fillStyle = lab.css("--reference");
-        context.fillText(text, this.width - PAD.right - 2, baseline);
-        above = baseline;
+        context.fillText(text, beside ? right + 8 : right - 2, above);
       }
     }
 

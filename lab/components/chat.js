@@ -30,5 +30,5 @@ lab.component("chat", (root) => {
 
   root.show = show;
   show([]);
-  lab.on(["run", "step", "runs"], () => turns.length || show([]));
+  lab.watch(["run", "step", "runs"], () => turns.length || show([]));
 });

@@ -98,7 +98,7 @@ lab.component("live", (root) => {
     showLegend();
   }
 
-  lab.on(["run"], () => {
+  lab.watch(["run"], () => {
     unfollow();
     feed = null;
     draw();
@@ -108,7 +108,7 @@ lab.component("live", (root) => {
       draw();
     });
   });
-  lab.on(["runs"], showStatus);
-  lab.on(["step"], () => chart.update({ mark: lab.state.step }));
+  lab.watch(["runs"], showStatus);
+  lab.watch(["step"], () => chart.update({ mark: lab.state.step }));
   showStatus();
 });

@@ -163,6 +163,6 @@ lab.component("mask", (root) => {
     return `${over}: at step ${lab.count(step)} the one with the mask is at a loss of ${lab.number(a)}, the one without at ${lab.number(b)}${back}.`;
   }
 
-  lab.on(["runs"], refresh);
-  lab.on(["step", "run"], draw);
+  lab.watch(["runs"], refresh);
+  lab.watch(["step", "run"], draw);
 });

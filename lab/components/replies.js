@@ -117,7 +117,7 @@ lab.component("replies", (root) => {
 
   // -- what changes --------------------------------------------------------------------------------------
 
-  lab.on(["run"], () => {
+  lab.watch(["run"], () => {
     unfollow();
     feed = null;
     if (lab.state.run === null) return;
@@ -127,6 +127,6 @@ lab.component("replies", (root) => {
       if (fresh.steps.some((step) => !rows.has(step))) schedule();
     });
   });
-  lab.on(["page", "run", "prompt", "sampling"], schedule);
-  lab.on(["step"], markStep);
+  lab.watch(["page", "run", "prompt", "sampling"], schedule);
+  lab.watch(["step"], markStep);
 });

@@ -65,7 +65,7 @@ lab.component("samples", (root) => {
     drawHistory();
   }
 
-  lab.on(["run"], () => {
+  lab.watch(["run"], () => {
     unfollow();
     feed = null;
     draw();
@@ -75,7 +75,7 @@ lab.component("samples", (root) => {
       if (fresh.samples.length) draw();
     });
   });
-  lab.on(["step"], () => {
+  lab.watch(["step"], () => {
     drawNow();
     markStep();
   });
