@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from guppy.config import ModelConfig, TrainConfig
 from guppy.errors import GuppyError
@@ -141,7 +142,7 @@ class Run:
         """The model of a checkpoint (the last one: None) in evaluation mode, float32, on the CPU, after the run's
         surgery. Raises GuppyError as `weights` does."""
         weights = self.weights(step)
-        with torch.device("meta"):  # no time is spent on initial weights
+        with torch.device("meta"), _Unfilled():  # no time is spent on initial weights
             model = Guppy(self.model_config, self.surgery)
         model.load_state_dict(weights, assign=True)
         return model.eval().requires_grad_(True)
@@ -248,8 +249,18 @@ def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
 
 @lru_cache(maxsize=32)
 def _shapes(config: ModelConfig) -> dict[str, torch.Size]:
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         return {name: tensor.shape for name, tensor in Guppy(config).state_dict().items()}
+
+
+class _Unfilled(TorchFunctionMode):
+    """Leaves new tensors as they are. On the meta device normal_() has nothing to fill, and yet makes torch import its
+    compiler first, which takes a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        if func in (Tensor.normal_, nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def _listed(steps: list[int]) -> str:
