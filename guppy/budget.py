@@ -7,8 +7,9 @@ from typing import Any
 
 from guppy.config import TrainConfig
 
-# What evaluation, samples and files may cost of a time budget; checkpoints that do not fit are left out.
-OVERHEAD = 0.1
+# What evaluation, samples and files may cost of a time budget: a tenth, but of a short one up to a quarter, as long as
+# that is not over six seconds. Checkpoints that do not fit are left out.
+OVERHEAD, SHORT_OVERHEAD, SHORT_SECONDS = 0.1, 0.25, 6.0
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,11 @@ class Budget:
 
     def affordable(self, cost: float, spent: float) -> int | None:
         """How many more checkpoints of `cost` seconds fit after `spent` seconds on earlier ones; None: any number."""
-        if self.config.max_seconds is None or cost <= 0:
+        seconds = self.config.max_seconds
+        if seconds is None or cost <= 0:
             return None
-        return int((OVERHEAD * self.config.max_seconds - spent) / cost)
+        allowed = max(OVERHEAD * seconds, min(SHORT_OVERHEAD * seconds, SHORT_SECONDS))
+        return int((allowed - spent) / cost)
 
 
 @dataclass
