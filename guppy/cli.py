@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from guppy.cli_data import data
 from guppy.cli_models import export, inspect, sample, talk
 from guppy.cli_train import evaluate, fork, resume, runs, train
 from guppy.errors import GuppyError
@@ -22,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, resume, fork, evaluate, runs, talk, sample, inspect, export):
+for command in (data, train, resume, fork, talk, sample, evaluate, inspect, runs, export):
     app.command()(command)
 
 
