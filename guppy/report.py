@@ -82,7 +82,7 @@ def format_report(counts: dict[str, Any]) -> str:
                 ]
             ],
         ),
-        f"vocabulary: {tokens['vocab_size']:,} tokens ({tokens['kind']}), {tokens['padded_vocab_size']:,} with padding, "
+        f"tokenizer: {tokens['vocab_size']:,} tokens ({tokens['kind']}), {tokens['padded_vocab_size']:,} padded; "
         f"{tokens['never_seen']:,} never in training; {tokens['characters_per_token']:.2f} characters a token",
         f"losses on the way down, nats a token: log V {reference['log_v']:.3f}, unigram {reference['unigram']:.3f}, "
         f"bigram {reference['bigram']:.3f}",

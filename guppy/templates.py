@@ -120,7 +120,7 @@ def _parse_alternatives(marks: Sequence[tuple[bool, str]], position: int, closin
             position += 2
         elif text in _CLOSES:
             inner, position = _parse_alternatives(marks, position, _CLOSES[text])
-            if position == len(marks):
+            if position == len(marks) or marks[position][1] != _CLOSES[text]:
                 raise TemplateError(f"'{text}' is never closed; add '{_CLOSES[text]}' or write \\{text}")
             parts.append(inner if text == "(" else Choice((inner, "")))
             position += 1

@@ -52,7 +52,7 @@ class YamlFile:
     def items(self, node: yaml.Node, what: str) -> list[yaml.Node]:
         """The items of a list; a single text counts as a list of one."""
         items = node.value if isinstance(node, yaml.SequenceNode) else [node]
-        if not items or node.tag == "tag:yaml.org,2002:null":
+        if not items or (node.tag == "tag:yaml.org,2002:null" and not node.value):
             raise self.error(node, f"'{what}' is empty", "give it at least one text")
         return items
 
