@@ -1,0 +1,109 @@
+"""The command `data`: files, tables and JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from guppy.cli_data import data
+from guppy.corpus import Corpus
+from guppy.errors import GuppyError
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(data)
+SMALL = ("--rows", "800", "--seed", "3")
+
+
+def run(*arguments: object):
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result
+
+
+def test_it_writes_a_corpus_that_reads_back(tmp_path: Path) -> None:
+    result = run("--persona", "guppy", *SMALL, "--out", tmp_path / "fish")
+    assert result.exit_code == 0 and result.stdout == ""
+    assert sorted(path.name for path in (tmp_path / "fish").iterdir()) == [
+        "heldout.jsonl", "report.json", "tokenizer.json", "train.jsonl"
+    ]  # fmt: skip
+    rows = [json.loads(line) for line in (tmp_path / "fish" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert all(list(row) == ["input", "output", "category", "text"] for row in rows)
+    assert all(row["input"] in row["text"] and row["output"] in row["text"] for row in rows)
+    assert Corpus.load(tmp_path / "fish").sha256 == Corpus.from_persona("guppy", 800, 3).sha256
+
+
+def test_json_is_one_document_and_true(tmp_path: Path) -> None:
+    result = run(*SMALL, "--json", "--out", tmp_path / "fish")
+    told = json.loads(result.stdout)
+    assert told == json.loads((tmp_path / "fish" / "report.json").read_text())
+
+    lines = {
+        name: [json.loads(line) for line in (tmp_path / "fish" / f"{name}.jsonl").read_text().splitlines()]
+        for name in ("train", "heldout")
+    }
+    for name, rows in lines.items():
+        counts = told["splits"][name]
+        assert counts["rows"] == len(rows)
+        assert counts["prompts"] == len({row["input"] for row in rows})
+        assert counts["replies"] == len({row["output"] for row in rows})
+        assert counts["unique"] == len({(row["input"], row["output"]) for row in rows}) / len(rows) > 0.9
+    assert told["splits"]["all"]["rows"] == 800
+    assert set(told["overlap"].values()) == {0}
+    assert sum(topic["train"] for topic in told["topics"]) == told["splits"]["train"]["rows"]
+
+    corpus = Corpus.load(tmp_path / "fish")
+    tokens = told["tokens"]
+    assert told["sha256"] == corpus.sha256
+    assert tokens["vocab_size"] == corpus.tokenizer.vocab_size
+    assert tokens["per_row"]["max"] == max(corpus.train.lengths.max(), corpus.heldout.lengths.max())
+    assert tokens["rows_over_context"] == 0
+    assert told["reference"] == corpus.reference_entropies()
+
+
+def test_the_report_is_a_table() -> None:
+    result = run(*SMALL, "--report")
+    lines = result.stdout.splitlines()
+    assert any(line.split() == ["rows", *line.split()[1:3], "800"] for line in lines)
+    assert [line.split()[-2:] for line in lines if line.startswith("the same")] == [["0", "0"], ["0", "0"]]
+    assert "log V" in result.stdout and "meaning" in result.stdout
+
+
+def test_a_character_tokenizer(tmp_path: Path) -> None:
+    run(*SMALL, "--tokenizer", "char", "--out", tmp_path)
+    assert Corpus.load(tmp_path).tokenizer.kind == "char"
+
+
+def test_another_persona(tmp_path: Path) -> None:
+    path = tmp_path / "duck.yaml"
+    words = ", ".join(f"quack {n}" for n in range(30))
+    path.write_text(f"name: duck\ntopics:\n  pond: {{prompts: [{words}], replies: [{words}]}}\n")
+    told = json.loads(run("--persona", path, "--rows", 300, "--json").stdout)
+    assert told["name"] == "duck" and told["topics"][0]["topic"] == "pond"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        ((), "nothing to do"),
+        (("--persona", "shark", "--report"), "no persona 'shark'"),
+        (("--tokenizer", "words", *SMALL, "--report"), "choose bpe or char"),
+    ],
+)
+def test_what_a_person_can_mend(arguments: tuple[str, ...], what: str) -> None:
+    with pytest.raises(GuppyError, match=what):
+        run(*arguments)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(GuppyError, match="cannot be written"):
+        run(*SMALL, "--out", tmp_path / "file")
+
+
+def test_rows_must_be_some() -> None:
+    assert run("--rows", "0", "--report").exit_code == 2
