@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -27,8 +26,7 @@ def build_lab() -> gr.Blocks:
                 frame()
                 for name in PAGES:
                     with gr.Column(elem_id=f"page-{name}", elem_classes="page"):
-                        with contextlib.suppress(ModuleNotFoundError):  # until every page is there
-                            importlib.import_module(f"lab.pages.{name}").build(view)
+                        importlib.import_module(f"lab.pages.{name}").build(view)
     return demo
 
 

@@ -72,7 +72,7 @@ lab.component("head", (root) => {
   function paint() {
     const { shown } = attention;
     root.classList.toggle("waiting", !shown);
-    png.disabled = csv.disabled = !shown;
+    png.hidden = csv.hidden = !shown;
     if (!shown) return;
     const { header, step } = shown;
     const [layer, head] = attention.selected();

@@ -2,6 +2,7 @@
 lab.component("wall", (root) => {
   "use strict";
 
+  const NO_RUN = "There is no run to look at yet: train one on the Train page.";
   const { attention } = lab;
   const grid = lab.el("div", { class: "grid", role: "group", "aria-label": "All heads; arrow keys move, Enter pins" });
   const status = lab.el("p", { class: "caption status" });
@@ -16,7 +17,7 @@ lab.component("wall", (root) => {
 
   // -- building --------------------------------------------------------------------------------------
 
-  function build({ layers, heads }) {
+  function build(layers, heads) {
     shape = `${layers}x${heads}`;
     grid.style.setProperty("--heads", heads);
     grid.replaceChildren(lab.el("span", {}));
@@ -78,10 +79,11 @@ lab.component("wall", (root) => {
 
   function paint() {
     const { shown, problem } = attention;
+    const run = lab.run();
     root.classList.toggle("waiting", !shown);
+    if (run?.n_layers && shape !== `${run.n_layers}x${run.n_heads}`) build(run.n_layers, run.n_heads);
     if (shown) {
       const { header } = shown;
-      if (shape !== `${header.layers}x${header.heads}`) build(header);
       if (image?.width !== header.n) image = new ImageData(header.n, header.n);
       for (const { layer, head, canvas, ink } of thumbs) {
         if (canvas.width !== header.n) canvas.width = canvas.height = header.n;
@@ -92,9 +94,9 @@ lab.component("wall", (root) => {
       root.dataset.painted = JSON.stringify([header.run, shown.step, header.prompt]);
     }
     caption.textContent = shown ? attention.caption("blocks.*.attn.hook_pattern") : "";
-    status.textContent = problem ?? (shown ? progress() : lab.state.run === null ? "" : "computing …");
+    status.textContent = problem ?? (shown ? progress() : run ? "computing …" : NO_RUN);
     status.classList.toggle("trouble", Boolean(problem));
-    save.disabled = !shown;
+    save.hidden = !shown;
     root.dataset.have = attention.progress().have;
   }
 
@@ -126,6 +128,7 @@ lab.component("wall", (root) => {
     picture.save(`${attention.filename()}-heads.png`);
   }
 
+  lab.onReady(paint);
   attention.on(paint);
   attention.onSelect(mark);
   lab.onTheme(paint);

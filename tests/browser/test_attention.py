@@ -44,18 +44,16 @@ def pixels(page: Page, thumb: int) -> np.ndarray:
     )
 
 
-def cell_at(page: Page, query: int, key: int) -> tuple[float, float]:
-    """Where a cell of the large head is on the screen."""
-    return tuple(
-        page.evaluate(
-            """([query, key]) => {
-                const { left, top, cell } = document.querySelector(".lab-head").matrix();
-                const box = document.querySelector(".lab-head canvas").getBoundingClientRect();
-                return [box.left + left + (key + 0.5) * cell, box.top + top + (query + 0.5) * cell];
-            }""",
-            [query, key],
-        )
+def cell_at(page: Page, query: int, key: int) -> dict:
+    """Where a cell of the large head is, for `hover`, `click` and `tap`, which wait until nothing moves any more."""
+    x, y = page.evaluate(
+        """([query, key]) => {
+            const { left, top, cell } = document.querySelector(".lab-head").matrix();
+            return [left + (key + 0.5) * cell, top + (query + 0.5) * cell];
+        }""",
+        [query, key],
     )
+    return {"position": {"x": x, "y": y}}
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -107,16 +105,16 @@ def test_the_number_under_the_hand(page: Page, lab) -> None:
     page.goto(f"{lab.url}?page=attention&run=tiny&step=40&head=1.3")
     painted(page, layer=1)
     header, values = bundle(lab.url, "tiny", "are you hungry?", 40)
-    readout = page.locator(".lab-head .readout")
+    readout, plot = page.locator(".lab-head .readout"), page.locator(".lab-head .plot")
     tokens = [token.replace(" ", "·").replace("\n", "↵") for token in header["tokens"]]
-    page.mouse.move(*cell_at(page, 6, 4))
+    plot.hover(**cell_at(page, 6, 4))
     probability = values[1, 3, 6, 4] / 65535
     expect(readout).to_contain_text(f"the query ‘{tokens[6]}’ looks at ‘{tokens[4]}’: ")
     assert float(readout.inner_text().split(": ")[-1]) == pytest.approx(probability, rel=5e-3)
     assert page.locator(".lab-head").get_attribute("data-value") == str(values[1, 3, 6, 4])
     expect(page.locator(".strip .chip.query")).to_have_text(tokens[6])
     expect(page.locator(".strip .chip.key")).to_have_text(tokens[4])
-    page.mouse.move(*cell_at(page, 2, 9))
+    plot.hover(**cell_at(page, 2, 9))
     expect(readout).to_have_text(f"the query ‘{tokens[2]}’ looks at ‘{tokens[9]}’: 0")
     page.mouse.move(5, 400)
     expect(readout).to_contain_text("Point at a cell")
@@ -125,7 +123,7 @@ def test_the_number_under_the_hand(page: Page, lab) -> None:
 def test_pinned_cell_by_keyboard(page: Page, lab) -> None:
     page.goto(f"{lab.url}?page=attention&run=tiny&step=40&head=1.3")
     painted(page, layer=1)
-    page.mouse.click(*cell_at(page, 6, 4))
+    page.locator(".lab-head .plot").click(**cell_at(page, 6, 4))
     page.wait_for_url("**cell=6.4**")
     plot = page.locator(".lab-head .plot")
     plot.focus()
@@ -239,6 +237,6 @@ def test_a_long_prompt_on_a_phone(new_page: Callable[..., Page], lab) -> None:
     plot = phone.locator(".lab-head .plot")
     plot.scroll_into_view_if_needed()
     assert plot.bounding_box()["width"] <= 390
-    phone.touchscreen.tap(*cell_at(phone, 100, 50))
+    plot.tap(**cell_at(phone, 100, 50))
     assert phone.evaluate("[lab.state.query, lab.state.key]") == [100, 50]
     expect(phone.locator(".lab-head .readout")).to_contain_text("looks at")

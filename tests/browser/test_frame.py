@@ -26,17 +26,20 @@ def test_opens_on_attention_with_a_run_and_a_prompt(page: Page, lab) -> None:
     assert page.title() == "Attention · Guppy Lab"
 
 
-def test_the_frame_is_low_stays_put_and_nothing_overflows(page: Page, lab) -> None:
+@pytest.mark.parametrize(("width", "height"), [(1440, 140), (390, 170)])
+def test_the_frame_is_low_stays_put_and_nothing_overflows(
+    new_page: Callable[..., Page], lab, width: int, height: int
+) -> None:
+    page = new_page(viewport={"width": width, "height": 400})
     for name in ("train", "talk", "attention", "mask"):
         page.goto(f"{lab.url}?page={name}&run=tiny")
         ready(page)
-        page.mouse.move(800, 700)
-        page.mouse.wheel(0, 3000)
-        page.wait_for_timeout(100)
+        page.wait_for_function("document.documentElement.scrollHeight > innerHeight + 60")
+        page.evaluate("window.scrollTo(0, 60)")
         box = page.locator("#lab-frame").bounding_box()
-        assert box["height"] <= 140
+        assert box["height"] <= height
         assert box["y"] == pytest.approx(0, abs=1)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 1440
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_time_bar_by_keyboard(page: Page, lab) -> None:
@@ -148,10 +151,10 @@ def test_prompts_are_shown_as_text_whatever_is_in_them(page: Page, lab) -> None:
     page.on("dialog", lambda dialog: pytest.fail(f"the prompt ran: {dialog.message}"))
     page.fill("#lab-prompt", nasty)
     painted(page, prompt=nasty)
+    chips = page.locator(".lab-frame .chips")
+    expect(chips).to_contain_text("⟨07⟩")
+    assert "<script>alert(2)</script>" in chips.text_content()
     assert page.locator(".lab-frame .chips img, .lab-frame .chips script, #page-attention img").count() == 0
-    text = page.locator(".lab-frame .chips").inner_text().replace("\n", "")
-    assert "<script" in text.replace(" ", "") or "script" in text
-    assert "⟨07⟩" in text
 
 
 def test_a_huge_prompt_is_cut_and_says_so(page: Page, lab) -> None:
