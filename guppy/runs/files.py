@@ -6,10 +6,13 @@ row that is not finished yet.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -41,6 +44,34 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Replace a JSON document as one event."""
     write_bytes(path, (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode())
+
+
+@contextmanager
+def whole_directory(path: Path) -> Iterator[Path]:
+    """A new directory to fill; at the end of the block it takes the name `path`, or on an error it is gone.
+
+    One that has the name already is replaced. A full disk raises OSError as usual."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
+    old = draft.with_name(draft.name + "-old")
+    try:
+        draft.chmod(0o755)
+        yield draft
+        if path.exists():
+            path.rename(old)
+        draft.rename(path)
+    except BaseException:
+        shutil.rmtree(draft, ignore_errors=True)
+        raise
+    sync_directory(path.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def disk_error(error: OSError, path: Path) -> GuppyError:
+    """What a person should know when a run cannot be written."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
+        return GuppyError(f"The disk is full, so {path.name} could not be written; free some space and try again.")
+    return GuppyError(f"{path} cannot be written ({error.strerror or error}); mend that and try again.")
 
 
 def read_json(path: Path, mend: str) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +12,12 @@ from guppy.budget import CheckpointPlan, Progress
 from guppy.config import TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.events import TrainerState
+from guppy.events import Checkpoint, TrainerState
 from guppy.precision import DTYPES
 from guppy.runs import files
 from guppy.runs.read import Run, open_run
 from guppy.runs.tensors import write_tensors
-from guppy.runs.write import KeepTrainer, corpus_of, create_run, trainer_state, write_checkpoint
+from guppy.runs.write import KeepTrainer, corpus_of, create_run, trainer_state
 from guppy.surgery import Surgery
 
 BUDGETS = ("steps", "tokens", "max_seconds")
@@ -65,9 +64,8 @@ def fork(
     if corpus is not None and corpus.tokenizer.sha256 != parent.manifest["tokenizer_sha256"]:
         raise GuppyError("A fork keeps its parent's tokenizer; make the corpus with run.tokenizer.")
     config = _changed(parent.train_config, changes)
-    state = _state_at(parent, step)
-    anew = _has_budget(changes) or not state.tensors
-    if anew:
+    state, kept = _state_at(parent, step)
+    if _has_budget(changes) or not kept:
         if not _has_budget(changes):
             config = _rest(config, state)
         plan = CheckpointPlan(config.checkpoints)
@@ -75,24 +73,24 @@ def fork(
         state = replace(state, start=state.progress, plan=plan.to_dict(), overhead_seconds=0.0)
     elif config.steps is not None and state.progress.step >= state.start.step + config.steps:
         raise GuppyError(f"Run {parent.id} has no steps left after {step}; say how many more with --steps.")
-    if corpus is not None or any(name in changes for name in ORDER):
+    corpus = corpus or corpus_of(parent)
+    other_data = corpus.sha256 != parent.manifest["corpus"]["sha256"]
+    if other_data or any(getattr(config, name) != getattr(parent.train_config, name) for name in ORDER):
         state = replace(state, sampler={})
-    new = create_run(
+    return create_run(
         out,
         model=parent.model_config,
         train=config,
-        corpus=corpus or corpus_of(parent),
+        corpus=corpus,
         surgery=parent.surgery if surgery is None else surgery,
         device=parent.manifest["device"],
         threads=threads or parent.manifest.get("threads"),
         name=name,
         notes=notes,
         parent={"run": parent.id, "step": step},
-        start=state.start,
+        checkpoint=Checkpoint(step, weights, replace(state, measured=False)),
         keep_trainer=keep_trainer,
     )
-    write_checkpoint(new.path, step, weights, replace(state, measured=False))
-    return new
 
 
 def bundle(
@@ -115,22 +113,18 @@ def bundle(
     weights = {step: run.weights(step) for step in chosen}
     if not chosen:
         raise GuppyError(f"Run {run.id} has no checkpoint to copy yet; wait for its first.")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=files.UNFINISHED, dir=out.parent))
     try:
-        draft.chmod(0o755)
-        for step, tensors in weights.items():
-            path = files.step_path(draft, step)
-            path.mkdir(parents=True)
-            write_tensors(path / files.WEIGHTS, {name: t.to(DTYPES[dtype]) for name, t in tensors.items()})
-        for name in (files.TOKENIZER, files.METRICS, files.SAMPLES):
-            if (run.path / name).exists():
-                shutil.copyfile(run.path / name, draft / name)
-        files.write_json(draft / files.MANIFEST, run.manifest | {"id": out.name, "weights_dtype": dtype})
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        with files.whole_directory(out) as draft:
+            for step, tensors in weights.items():
+                path = files.step_path(draft, step)
+                path.mkdir(parents=True)
+                write_tensors(path / files.WEIGHTS, {name: t.to(DTYPES[dtype]) for name, t in tensors.items()})
+            for name in (files.TOKENIZER, files.METRICS, files.SAMPLES):
+                if (run.path / name).exists():
+                    shutil.copyfile(run.path / name, draft / name)
+            files.write_json(draft / files.MANIFEST, run.manifest | {"id": out.name, "weights_dtype": dtype})
+    except OSError as error:
+        raise files.disk_error(error, out) from error
     return out
 
 
@@ -144,19 +138,18 @@ def _has_budget(changes: dict[str, Any]) -> bool:
     return any(changes.get(name) is not None for name in BUDGETS)
 
 
-def _state_at(run: Run, step: int) -> TrainerState:
-    """How to go on from a checkpoint, with what was kept of it: all, or all but the moments, or where it was."""
+def _state_at(run: Run, step: int) -> tuple[TrainerState, bool]:
+    """How to go on from a checkpoint, and whether the optimizer's moments were kept there."""
     folder = run.step_path(step)
     if (folder / files.TRAINER_TENSORS).exists():
-        return trainer_state(run, step)
+        return trainer_state(run, step), True
     if (folder / files.TRAINER).exists():
-        return TrainerState.from_dict(files.read_json(folder / files.TRAINER, "copy the run again"), {})
-    rows, _, _ = files.read_rows(run.path / files.METRICS)
+        return TrainerState.from_dict(files.read_json(folder / files.TRAINER, "copy the run again"), {}), False
     at = {"tokens": 0, "seconds": 0.0}
-    for row in rows:
+    for row in files.read_rows(run.path / files.METRICS)[0]:
         if row.get("kind") == "step" and row["step"] <= step:
             at = {"tokens": row["tokens"], "seconds": row["seconds"]}
-    return TrainerState(progress=Progress(step, **at))
+    return TrainerState(progress=Progress(step, **at)), False
 
 
 def _rest(config: TrainConfig, state: TrainerState) -> TrainConfig:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import platform
-import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -52,7 +49,7 @@ def create_run(
     name: str = "",
     notes: str = "",
     parent: dict[str, Any] | None = None,
-    start: Progress | None = None,
+    checkpoint: Checkpoint | None = None,
     keep_trainer: KeepTrainer = "last",
 ) -> Run:
     """Write a queued run: manifest and tokenizer; `train_run` does the rest.
@@ -61,7 +58,8 @@ def create_run(
         path: a new directory whose name is the run's id.
         threads: CPU threads to train with; None leaves it to whoever trains it first. A run that resumes uses the
             same number, because sums over another number of threads differ in the last bit.
-        start: where the budget begins; a fork's is that of the checkpoint it starts from.
+        parent: {"run", "step"} of a fork.
+        checkpoint: what to start from, instead of initial weights.
         notes: in words, such as the command that made it.
         keep_trainer: whether old checkpoints keep their optimizer state ("all") or only the newest two do.
 
@@ -91,7 +89,7 @@ def create_run(
         "tokenizer_sha256": corpus.tokenizer.sha256,
         "reference": corpus.reference_entropies(),
         "parent": parent,
-        "start": asdict(start or Progress()),
+        "start": asdict(checkpoint.trainer.start if checkpoint else Progress()),
         "device": device,
         "dtype": train.dtype,
         "threads": threads,
@@ -102,16 +100,14 @@ def create_run(
         "steps_done": 0,
         "notes": notes,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=files.UNFINISHED, dir=path.parent))
     try:
-        draft.chmod(0o755)
-        corpus.tokenizer.save(draft / files.TOKENIZER)
-        files.write_json(draft / files.MANIFEST, manifest)
-        draft.rename(path)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
+        with files.whole_directory(path) as draft:
+            corpus.tokenizer.save(draft / files.TOKENIZER)
+            files.write_json(draft / files.MANIFEST, manifest)
+            if checkpoint is not None:
+                write_checkpoint(draft, checkpoint.step, checkpoint.weights, checkpoint.trainer)
+    except OSError as error:
+        raise files.disk_error(error, path) from error
     return open_run(path)
 
 
@@ -161,7 +157,7 @@ def training(
                 writer.update(status="stopped", message="Left between checkpoints; resume it from the last one.")
             raise
         except OSError as error:
-            raise writer.failed(_disk_message(error)) from error
+            raise writer.failed(str(files.disk_error(error, run.path))) from error
         except GuppyError as error:
             raise writer.failed(str(error)) from error
         except Exception as error:
@@ -295,20 +291,12 @@ class RunWriter:
 
 
 def write_checkpoint(run: Path, step: int, weights: dict[str, torch.Tensor], trainer: TrainerState | None) -> None:
-    """Write steps/<step>/ beside its name and rename it into place; one that was there is replaced."""
-    (run / files.STEPS).mkdir(exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=files.UNFINISHED, dir=run / files.STEPS))
-    draft.chmod(0o755)
-    write_tensors(draft / files.WEIGHTS, weights)
-    if trainer is not None:
-        write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)
-        files.write_json(draft / files.TRAINER, trainer.to_dict())
-    target = files.step_path(run, step)
-    if target.exists():
-        target.rename(draft.with_name(draft.name + "-old"))
-    draft.rename(target)
-    files.sync_directory(run / files.STEPS)
-    shutil.rmtree(draft.with_name(draft.name + "-old"), ignore_errors=True)
+    """Write steps/<step>/ as one event; one that was there is replaced. Without a trainer it cannot be resumed."""
+    with files.whole_directory(files.step_path(run, step)) as draft:
+        write_tensors(draft / files.WEIGHTS, weights)
+        if trainer is not None:
+            write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)
+            files.write_json(draft / files.TRAINER, trainer.to_dict())
 
 
 class _Orders(Control):
@@ -336,12 +324,6 @@ def _device(name: str) -> str:
         return pick_device(name).type
     except GuppyError:
         return "auto"
-
-
-def _disk_message(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)):
-        return "The disk is full; the earlier checkpoints are safe, so free some space and resume."
-    return f"The run cannot be written ({error}); mend that and resume."
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:
