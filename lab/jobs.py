@@ -91,7 +91,7 @@ class Jobs:
         Raises GuppyError on a setting that does not fit, or when a quota is used up."""
         with self._making:
             self._check(order, runs=1)
-            run = make_run(order, f"{order.size}-{free_number(order.size + '-{}')}", threads=None, say=say)
+            run = make_run(order, f"{order.size}-{free_number(order.size + '-{}')}", say=say)
         self._enqueue([run.id])
         return run.id
 
@@ -103,7 +103,7 @@ class Jobs:
             self._check(order, runs=2)
             number, threads = free_number("twins-{}"), max(1, self.limits.threads // 2)
             named = zip((f"twins-{number}-mask", f"twins-{number}-no-mask"), twins(order), strict=True)
-            runs = [make_run(each, run_id, threads=threads, say=say) for run_id, each in named]
+            runs = [make_run(each, run_id, name=run_id, threads=threads, say=say) for run_id, each in named]
         self._enqueue([run.id for run in runs])
         return [run.id for run in runs]
 

@@ -69,6 +69,7 @@ class Order:
     batch: int = TrainConfig.batch_size
     rows: int = 60_000
     """Conversations, training and held-out ones together."""
+    checkpoints: int = TrainConfig.checkpoints
 
     def __post_init__(self) -> None:
         for name in ("steps", "seed", "context", "batch", "rows"):
@@ -91,7 +92,12 @@ class Order:
 
     def train_config(self) -> TrainConfig:
         return TrainConfig(
-            steps=self.steps, max_seconds=self.seconds, seed=self.seed, lr=self.lr, batch_size=self.batch
+            steps=self.steps,
+            max_seconds=self.seconds,
+            seed=self.seed,
+            lr=self.lr,
+            batch_size=self.batch,
+            checkpoints=self.checkpoints,
         )
 
     def model_config(self, vocab_size: int) -> ModelConfig:
@@ -113,7 +119,7 @@ class Order:
         """The same run from the command line."""
         budget = f"--steps {self.steps}" if self.steps else f"--max-seconds {self.seconds:g}"
         words = [f"python -m guppy train --size {self.size} --persona {self.persona} --seed {self.seed} {budget}"]
-        for name in ("surgery", "context", "lr", "batch", "rows"):
+        for name in ("surgery", "context", "lr", "batch", "rows", "checkpoints"):
             value = getattr(self, name)
             if value != getattr(Order, name):
                 words.append(f"--{name} {value}")
@@ -125,7 +131,7 @@ def twins(order: Order) -> tuple[Order, Order]:
     return order, replace(order, surgery=",".join(filter(None, [order.surgery, NO_MASK])))
 
 
-def make_run(order: Order, run_id: str, *, threads: int | None, say: Say) -> Run:
+def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None = None, say: Say) -> Run:
     """Write the run of an order, queued. Raises GuppyError when its corpus cannot be made."""
     corpus = make_corpus(order, say)
     surgery = order.parsed_surgery()
@@ -136,7 +142,7 @@ def make_run(order: Order, run_id: str, *, threads: int | None, say: Say) -> Run
         corpus=corpus,
         surgery=surgery,
         threads=threads,
-        name=f"{run_id} · {surgery.description}" if surgery else run_id,
+        name=name or (f"{run_id} · {surgery.description}" if surgery else run_id),
         notes=order.command(run_id),
     )
 

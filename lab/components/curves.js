@@ -69,6 +69,13 @@
     },
   };
 
+  /* What a model said, on few lines: line breaks as ↵, and the whole of it on hover. Never markup. */
+  lab.reply = (text, more = false) => {
+    const shown = lab.el("span", { class: "lab-reply", title: text });
+    shown.textContent = text.replace(/\n/g, "↵\u200b") + (more ? " …" : "");
+    return text ? shown : lab.el("span", { class: "lab-reply" }, lab.el("i", {}, "(nothing)"));
+  };
+
   // -- what a run is doing ---------------------------------------------------------------------------
 
   const ACTIVE = new Set(["queued", "running", "paused"]);

@@ -18,6 +18,7 @@ lab.component("live", (root) => {
     stop: ["queued", "running", "paused"],
     delete: ["finished", "stopped", "interrupted", "diverged", "failed"],
   };
+  const REFRESH = 5000;
   const OWN_ONLY = new Set(["pause", "resume", "stop", "delete"]);
 
   // -- parts -----------------------------------------------------------------------------------------
@@ -64,7 +65,7 @@ lab.component("live", (root) => {
   function showStatus() {
     const run = lab.run();
     const now = feed?.manifest.status ?? run?.status ?? "";
-    const preparing = now === "running" && feed && !feed.rows.length;
+    const preparing = now === "running" && !feed?.rows.length;
     name.textContent = run?.name ?? "No run yet";
     status.textContent = preparing ? "preparing its data" : (WORDS[now] ?? now);
     status.dataset.status = now;
@@ -111,4 +112,9 @@ lab.component("live", (root) => {
   lab.watch(["runs"], showStatus);
   lab.watch(["step"], () => chart.update({ mark: lab.state.step }));
   showStatus();
+
+  // Others may start and delete runs; a page about runs notices.
+  setInterval(() => {
+    if (!document.hidden && ["train", "mask"].includes(lab.state.page)) lab.refreshRuns().catch(() => {});
+  }, REFRESH);
 });

@@ -8,6 +8,8 @@ lab.component("mask", (root) => {
     { key: "no-mask", title: "Without the causal mask", color: "--surgery", prefix: "no mask · " },
   ];
 
+  const MASS = "Share of all attention that goes to later positions, mean over layers and heads on fixed held-out rows. Spread evenly, a little over half of it would.";
+
   // -- parts -----------------------------------------------------------------------------------------
 
   const select = lab.el("select", { "aria-label": "Pair of twins", onchange: () => choose(select.value) });
@@ -34,7 +36,7 @@ lab.component("mask", (root) => {
   root.append(
     lab.el("div", { class: "lab-mask-head" }, told, picker),
     lab.el("section", {}, lab.el("h2", {}, "Loss"), lossBar.bar, lossHost),
-    lab.el("section", {}, lab.el("h2", {}, "Attention on the future"), massBar.bar, massHost),
+    lab.el("section", {}, lab.el("h2", {}, "Attention on the future"), lab.el("p", { class: "caption" }, MASS), massBar.bar, massHost),
     lab.el("section", { class: "lab-twins" }, ...SIDES.map(({ key }) => columns[key].column)),
   );
 
@@ -73,8 +75,10 @@ lab.component("mask", (root) => {
     const wanted = pinned ? chosen : newest;
     pair = all.get(wanted) ?? null;
     picker.hidden = all.size < 2;
-    const names = [...all.keys()].map((name) => lab.el("option", { value: name }, name.replace("-", " ")));
-    select.replaceChildren(...names);
+    if (select.dataset.names !== String([...all.keys()])) {
+      select.dataset.names = String([...all.keys()]);
+      select.replaceChildren(...[...all.keys()].map((name) => lab.el("option", { value: name }, name.replace("-", " "))));
+    }
     select.value = wanted ?? "";
     if (wanted !== chosen) follow(wanted);
     draw();
@@ -123,6 +127,8 @@ lab.component("mask", (root) => {
     mass.update({ series: SIDES.map(share).filter(({ x }) => x.length), mark: shownStep() });
     lossBar.showLegend();
     massBar.showLegend();
+    const button = document.getElementById("mask-train");
+    if (button) button.disabled = root.dataset.status.split(" ").some(lab.isActive);
     for (const side of SIDES) drawColumn(side);
     tell();
   }
@@ -137,7 +143,7 @@ lab.component("mask", (root) => {
     const shown = samples.filter((sample) => sample.step === step);
     replies.replaceChildren(
       ...shown.map(({ prompt, text }) =>
-        lab.el("div", {}, lab.el("p", { class: "lab-asked" }, prompt), lab.el("p", { class: "lab-reply" }, text || lab.el("i", {}, "(nothing)"))),
+        lab.el("div", {}, lab.el("p", { class: "lab-asked" }, prompt), lab.el("p", {}, lab.reply(text))),
       ),
     );
     if (!shown.length) replies.append(lab.el("p", { class: "lab-empty" }, "Replies appear with each checkpoint."));
@@ -149,15 +155,16 @@ lab.component("mask", (root) => {
   }
 
   function sentence() {
-    const last = (key, kind, field) => rowsOf(key).findLast((row) => row.kind === kind && row[field] != null)?.[field];
-    const [a, b] = SIDES.map(({ key }) => last(key, "step", "loss"));
-    const masked = last("no-mask", "eval", "masked_loss");
+    // Side by side means at one step, the last that both have done.
+    const step = Math.min(...SIDES.map(({ key }) => rowsOf(key).findLast((row) => row.kind === "step")?.step ?? 0));
+    const last = (key, field) => rowsOf(key).findLast((row) => row.step <= step && row[field] != null)?.[field];
+    const [a, b] = SIDES.map(({ key }) => last(key, "loss"));
+    const masked = last("no-mask", "masked_loss");
     const states = SIDES.map(({ key }) => feeds[key]?.manifest.status ?? pair[key].status);
     if (a === undefined || b === undefined) {
       const waits = states.includes("queued") ? "waiting for a free place" : states.includes("running") ? "preparing their data" : states[1];
       return `The twins are ${waits}.`;
     }
-    const step = rowsOf("no-mask").findLast((row) => row.kind === "step").step;
     const over = states.every((state) => state === "finished") ? "The twins are done" : `The twins are ${states.includes("running") ? "training" : states[1]}`;
     const back = masked === undefined ? "" : `; with the mask put back it is at ${lab.number(masked)}`;
     return `${over}: at step ${lab.count(step)} the one with the mask is at a loss of ${lab.number(a)}, the one without at ${lab.number(b)}${back}.`;

@@ -38,7 +38,7 @@ lab.component("replies", (root) => {
 
   function rowOf(step) {
     const go = lab.el("button", { type: "button", class: "lab-link" }, lab.count(step));
-    const [loss, cell] = [lab.el("td", { class: "lab-loss" }), lab.el("td", { class: "lab-reply" })];
+    const [loss, cell] = [lab.el("td", { class: "lab-loss" }), lab.el("td", { class: "lab-answer" })];
     const row = lab.el("tr", { "data-step": step, onclick: () => lab.set({ step }) }, lab.el("td", {}, go), loss, cell);
     return { row, loss, cell };
   }
@@ -49,11 +49,7 @@ lab.component("replies", (root) => {
     const reply = known.get(keyOf(step));
     found.row.classList.toggle("pending", !reply);
     if (!reply) return found.cell.replaceChildren();
-    const notes = [];
-    if (reply.slid) notes.push("the beginning no longer fitted the context");
-    if (!reply.stopped) notes.push("went on");
-    found.cell.replaceChildren(reply.text || lab.el("i", {}, "(nothing)"));
-    if (!reply.stopped) found.cell.append(lab.el("i", { title: notes.join("; ") }, " …"));
+    found.cell.replaceChildren(lab.reply(reply.text, !reply.stopped));
   }
 
   function drawLosses() {

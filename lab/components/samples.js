@@ -19,8 +19,6 @@ lab.component("samples", (root) => {
   let feed = null;
   let unfollow = () => {};
 
-  const reply = (text) => lab.el("span", { class: "lab-reply" }, text || lab.el("i", {}, "(nothing)"));
-
   /* The samples at the step, or at the last checkpoint before it that has some. */
   function drawNow() {
     const samples = feed?.samples ?? [];
@@ -29,7 +27,7 @@ lab.component("samples", (root) => {
     title.textContent = step === undefined ? "What it says" : `What it says at step ${lab.count(step)}`;
     const shown = samples.filter((sample) => sample.step === step);
     now.replaceChildren(
-      ...shown.map(({ prompt, text }) => lab.el("div", {}, lab.el("p", { class: "lab-asked" }, prompt), lab.el("p", {}, reply(text)))),
+      ...shown.map(({ prompt, text }) => lab.el("div", {}, lab.el("p", { class: "lab-asked" }, prompt), lab.el("p", {}, lab.reply(text)))),
     );
     if (!shown.length) now.append(lab.el("p", { class: "lab-empty" }, "Replies to the probe prompts appear with each checkpoint."));
   }
@@ -49,7 +47,7 @@ lab.component("samples", (root) => {
     rows.replaceChildren(
       ...samples.map(({ step, text }) => {
         const go = lab.el("button", { type: "button", class: "lab-link", onclick: () => lab.set({ step }) }, lab.count(step));
-        return lab.el("tr", { "data-step": step }, lab.el("td", {}, go), lab.el("td", {}, reply(text)));
+        return lab.el("tr", { "data-step": step }, lab.el("td", {}, go), lab.el("td", {}, lab.reply(text)));
       }),
     );
     markStep();

@@ -56,8 +56,11 @@ def _form() -> list[gr.components.Component]:
     size = gr.Dropdown([(SIZES[name], name) for name in PRESETS], value="fry", label="Size", elem_id="train-size")
     persona = gr.Dropdown(list_personas(), value="guppy", label="Persona", elem_id="train-persona")
     with gr.Row(elem_id="train-budget"):
-        amount = gr.Number(60, label="For", minimum=1, elem_id="train-amount", min_width=80)
-        unit = gr.Radio([SECONDS, STEPS], value=SECONDS, label="of", elem_id="train-unit", min_width=140)
+        amount = gr.Number(60, label="Budget", minimum=1, elem_id="train-amount", min_width=80)
+        unit = gr.Radio(
+            [SECONDS, STEPS], value=SECONDS, show_label=False, container=False, elem_id="train-unit", min_width=140
+        )
+    unit.change(None, unit, amount, js=f"(unit) => (unit === '{STEPS}' ? 400 : 60)", api_visibility="private")
     surgery = gr.CheckboxGroup(list(SURGERY.items()), label="Surgery", elem_id="train-surgery")
     more = gr.Textbox(
         label="More surgery, by name",
