@@ -85,13 +85,18 @@
 
   function refresh() {
     const { page, run, prompt, step } = lab.state;
-    if (page !== "attention" || run === null || step === null) return;
+    if (page !== "attention") return;
+    urgent?.abort();
+    attention.problem = null;
+    if (run === null || step === null) {
+      current = attention.shown = null;
+      return tell();
+    }
     if (current?.run !== run || current?.prompt !== prompt) {
       filler?.abort();
       filler = null;
       current = open(run, prompt);
     }
-    urgent?.abort();
     if (show()) fill();
     else fetchNow();
     tell();

@@ -3,6 +3,7 @@ lab.component("wall", (root) => {
   "use strict";
 
   const NO_RUN = "There is no run to look at yet: train one on the Train page.";
+  const NO_STEP = "This run has no checkpoint yet; its first is on its way.";
   const { attention } = lab;
   const grid = lab.el("div", { class: "grid", role: "group", "aria-label": "All heads; arrow keys move, Enter pins" });
   const status = lab.el("p", { class: "caption status" });
@@ -94,11 +95,14 @@ lab.component("wall", (root) => {
       root.dataset.painted = JSON.stringify([header.run, shown.step, header.prompt]);
     }
     caption.textContent = shown ? attention.caption("blocks.*.attn.hook_pattern") : "";
-    status.textContent = problem ?? (shown ? progress() : run ? "computing …" : NO_RUN);
-    status.classList.toggle("trouble", Boolean(problem));
+    const trouble = problem ?? run?.error;
+    status.textContent = trouble ?? (shown ? progress() : waiting(run));
+    status.classList.toggle("trouble", Boolean(trouble));
     save.hidden = !shown;
     root.dataset.have = attention.progress().have;
   }
+
+  const waiting = (run) => (!run ? NO_RUN : run.steps.length ? "computing …" : NO_STEP);
 
   function progress() {
     const { have, of } = attention.progress();
@@ -124,8 +128,17 @@ lab.component("wall", (root) => {
       ink.drawImage(canvas, x, y, side, side);
       ink.strokeStyle = lab.css("--hairline");
       ink.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
+      if (attention.seesFuture()) drawDiagonal(ink, x, y, side);
     }
     picture.save(`${attention.filename()}-heads.png`);
+  }
+
+  function drawDiagonal(ink, x, y, side) {
+    ink.strokeStyle = lab.css("--surgery");
+    ink.beginPath();
+    ink.moveTo(x, y);
+    ink.lineTo(x + side, y + side);
+    ink.stroke();
   }
 
   lab.onReady(paint);

@@ -225,7 +225,33 @@ def test_a_step_that_cannot_be_read_says_so_and_the_others_work(page: Page, lab,
     expect(page.locator(".lab-wall .status")).to_have_text("The weights of step 4 are damaged.")
     page.locator(".lab-timebar .slider").press("End")
     painted(page, step=40)
+    expect(page.locator(".lab-wall .status")).to_contain_text("checkpoints are in the browser")
     page.wait_for_function("+document.querySelector('.lab-wall').dataset.have === lab.run().steps.length - 1")
+
+
+def test_a_run_without_checkpoints_shows_no_other_runs_pictures(page: Page, lab) -> None:
+    def bare(route) -> None:
+        answer = route.fetch()
+        runs = answer.json()
+        for run in runs["runs"]:
+            if run["id"] == "tiny-nomask":
+                run["steps"] = []
+        route.fulfill(response=answer, json=runs)
+
+    def no_news(route) -> None:
+        answer = route.fetch()
+        route.fulfill(response=answer, json=answer.json() | {"steps": [], "rows": [], "samples": []})
+
+    page.route("**/lab/runs", bare)
+    page.route("**/lab/run/tiny-nomask*", no_news)
+    page.goto(f"{lab.url}?page=attention&run=tiny")
+    painted(page, run="tiny")
+    page.select_option("#lab-run", "tiny-nomask")
+    expect(page.locator(".lab-wall .status")).to_contain_text("no checkpoint yet")
+    expect(page.locator(".lab-wall")).to_have_class("lab-wall waiting")
+    expect(page.locator(".lab-timebar .step")).to_have_text("no checkpoint yet")
+    page.select_option("#lab-run", "tiny")
+    painted(page, run="tiny")
 
 
 def test_a_long_prompt_on_a_phone(new_page: Callable[..., Page], lab) -> None:

@@ -92,6 +92,14 @@ def test_time_bar_by_mouse_and_touch(new_page: Callable[..., Page], lab) -> None
     box = phone.locator(SLIDER).bounding_box()
     phone.touchscreen.tap(box["x"] + 11, box["y"] + 20)
     assert state(phone, "step") == 0
+    finger = phone.context.new_cdp_session(phone)
+    for kind, share in (("touchStart", 0.1), ("touchMove", 0.3), ("touchMove", 0.6), ("touchMove", 1)):
+        point = {"x": box["x"] + share * box["width"], "y": box["y"] + 20}
+        finger.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        seen.add(state(phone, "step"))
+    finger.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert state(phone, "step") == 40
+    assert phone.evaluate("scrollY") == 0, "dragging the bar does not scroll the page"
 
 
 def test_runs_are_listed_with_forks_under_their_parent(page: Page, lab) -> None:
