@@ -129,6 +129,10 @@ class Corpus:
     ) -> Corpus:
         if isinstance(tokenizer, str):
             tokenizer = train_tokenizer(tokenizer, train, vocab_size)
+        if tokenizer.vocab_size > 2**16:
+            raise GuppyError(
+                f"a tokenizer of {tokenizer.vocab_size:,} tokens is too large here; use one of up to 65,536"
+            )
         splits = [
             Split.from_rows([encode_row(tokenizer, row) for row in rows], [row.category for row in rows])
             for rows in (train, heldout)
