@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import json
 import statistics
+import time
+from pathlib import Path
 
 import pytest
 from driving import complete, painted
 from playwright.sync_api import Page
+from serving import serving
 
 SLACK = 3
 """Continuous integration shares its cores; a lab that got slow is slower than this times the limit."""
@@ -121,3 +124,14 @@ def test_paint_uses_no_server(page: Page, lab) -> None:
     painted(page)
     assert json.loads(page.locator(".lab-wall").get_attribute("data-painted"))[1] == page.evaluate("lab.state.step")
     assert report("script for one step of the time bar", times, 16) <= 16 * SLACK
+
+
+def test_from_the_command_to_the_first_picture(page: Page, runs_root: Path, tmp_path: Path) -> None:
+    """`python app.py` to a painted wall, Python's imports and Gradio's start included."""
+    start = time.monotonic()
+    with serving(runs_root, tmp_path / "lab.log") as server:
+        page.goto(f"{server.url}?page=attention&run=tiny")
+        painted(page, run="tiny")
+        seconds = time.monotonic() - start
+        page.goto("about:blank")
+    assert report("python app.py to the first picture", [1000 * seconds], 10_000) <= 10_000 * SLACK
