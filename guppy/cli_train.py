@@ -175,10 +175,14 @@ def evaluate(
     model = opened.model(step)
     with _saying("Reading the data"):
         corpus = corpus_of(opened)
+    same_data = corpus.sha256 == opened.manifest["corpus"].get("sha256")
+    if not same_data:
+        print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
     with _saying("Scoring"):
         scores = measure(model, corpus, rows)
     if as_json:
-        _print_json({"run": opened.id, "step": step, "surgery": opened.surgery.names, **scores})
+        facts = {"run": opened.id, "step": step, "surgery": opened.surgery.names, "same_data": same_data}
+        _print_json(facts | scores)
         return
     print(f"{opened.id} at step {step}, {scores['rows']:,} held-out rows, {scores['tokens']:,} tokens")
     print(f"  loss         {scores['heldout_loss']:.4f} nats a token (perplexity {scores['perplexity']:.3g})")

@@ -202,12 +202,23 @@ def test_eval_scores_a_checkpoint(call, first):
     code, said, _ = call("eval", "first", "--step", 2, "--rows", 4, "--json")
     told = json.loads(said)
     evals = first.metrics[first.metrics.kind == "eval"].set_index("step")
-    assert code == 0 and (told["run"], told["step"], told["rows"]) == ("first", 2, 4)
+    assert code == 0 and (told["run"], told["step"], told["rows"], told["same_data"]) == ("first", 2, 4, True)
     assert told["heldout_loss"] == pytest.approx(evals.heldout_loss[2], rel=1e-6)
     everything = json.loads(call("eval", "first", "--json")[1])
     assert everything["step"] == 4 and everything["rows"] > 4
     code, said, _ = call("eval", "first")
     assert code == 0 and f"{everything['heldout_loss']:.4f} nats" in said and "masked" not in said
+
+
+def test_eval_says_when_the_data_are_others(call, root):
+    assert (
+        call("train", *SMALL[2:], "--data", write_pairs(root / "later.jsonl"), "--steps", 1, "--out", "later")[0] == 0
+    )
+    write_pairs(root / "later.jsonl", rows=300)
+    code, said, err = call("eval", "later", "--json")
+    assert code == 0 and json.loads(said)["same_data"] is False and "data have changed" in err
+    code, _, err = call("resume", "later")
+    assert code == 0, "a finished run needs no data"
 
 
 def test_eval_of_a_model_without_mask_says_both_losses(call, root):
