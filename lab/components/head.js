@@ -176,7 +176,7 @@ lab.component("head", (root) => {
     if (at) drawCrosshair(ink, at);
     const [query, key] = at ?? [];
     readout.textContent = !at
-      ? "Point at a cell to read its number, at a token below to see where it looks."
+      ? "Point at a cell to read its number, or at a token below."
       : key === null
         ? `the query ‘${labels[query]}’ (position ${query}) and where it looks`
         : `the query ‘${labels[query]}’ looks at ‘${labels[key]}’: ${lab.number(probability(query, key))}`;
