@@ -44,13 +44,13 @@ def evaluate(model: Guppy, corpus: Corpus, max_rows: int | None = None) -> dict[
     """
     pad, n_ctx = corpus.tokenizer.pad_id, model.config.n_ctx
     batches = heldout_batches(corpus.heldout, HELDOUT_BATCH, n_ctx, pad, max_rows)
-    probe = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, n_ctx, pad, FUTURE_MASS_ROWS)[0]
+    (some_rows,) = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, n_ctx, pad, FUTURE_MASS_ROWS)
     loss, masked = heldout_losses(model, batches)
     return {
         "heldout_loss": loss,
         "masked_loss": masked,
         "perplexity": math.exp(loss),
-        "future_mass": future_mass(model, probe),
+        "future_mass": future_mass(model, some_rows),
         "rows": sum(len(batch.ids) for batch in batches),
         "tokens": sum(batch.n_tokens for batch in batches),
     }

@@ -85,12 +85,10 @@ class _Trainer:
         self.model.to(self.device).train()
         self.optimizer = build_optimizer(self.model, config)
         self.scaler = self.precision.scaler()
-        pad = corpus.tokenizer.pad_id
-        self.sampler = BatchSampler(corpus.train, config.batch_size, model_config.n_ctx, pad, config.seed)
-        self.heldout = heldout_batches(corpus.heldout, HELDOUT_BATCH, model_config.n_ctx, pad, config.heldout_rows)
-        self.probe_rows = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, model_config.n_ctx, pad, FUTURE_MASS_ROWS)[
-            0
-        ]
+        n_ctx, pad, rows = model_config.n_ctx, corpus.tokenizer.pad_id, config.heldout_rows
+        self.sampler = BatchSampler(corpus.train, config.batch_size, n_ctx, pad, config.seed)
+        self.heldout = heldout_batches(corpus.heldout, HELDOUT_BATCH, n_ctx, pad, rows)
+        (self.some_rows,) = heldout_batches(corpus.heldout, FUTURE_MASS_ROWS, n_ctx, pad, FUTURE_MASS_ROWS)
         self.state = resume or TrainerState()
         self.plan = CheckpointPlan(config.checkpoints)
         if resume is not None:
@@ -136,9 +134,8 @@ class _Trainer:
             try:
                 yield from self.run(control)
             except _Diverged as where:
-                lower = f"lower the learning rate (--lr {self.config.lr / 3:.2g})"
-                message = f"The loss was no number any more at step {where.step}; {lower} or undo a surgery."
-                yield Done(self.step, "diverged", message)
+                mend = f"fork an earlier checkpoint, or begin again, with a lower rate (--lr {self.config.lr / 3:.2g})"
+                yield Done(self.step, "diverged", f"The loss was no number any more at step {where.step}; {mend}.")
 
     def run(self, control: Control) -> Iterator[Event]:
         if self.fresh:
@@ -226,7 +223,7 @@ class _Trainer:
         loss, masked = heldout_losses(self.model, self.heldout)
         if not math.isfinite(loss):
             raise _Diverged(self.step)
-        yield Eval(self.step, loss, masked, future_mass(self.model, self.probe_rows), self.seconds)
+        yield Eval(self.step, loss, masked, future_mass(self.model, self.some_rows), self.seconds)
         probes = self.corpus.probes
         prompts = [self.corpus.encode_probe(prompt) for prompt in probes]
         replies = generate(self.model, self.corpus.tokenizer, prompts, max_tokens=self.config.sample_tokens)
