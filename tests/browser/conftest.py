@@ -46,7 +46,8 @@ def lab(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
         yield server
 
 
-@pytest.fixture(scope="session")
+# Not for the session: while playwright is open, asyncio.run() fails in every test that comes after.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
     path = os.environ.get("CHROMIUM_PATH") or next(filter(None, map(shutil.which, names)), None)
