@@ -78,27 +78,26 @@ def test_the_page_in_the_address_is_kept_from_gradio() -> None:
     assert ask("/lab/runs", b"page=2") == b"page=2"
 
 
-def start(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def start(root: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     settings = {key: value for key, value in os.environ.items() if key not in ("PORT", "GRADIO_SERVER_PORT")}
-    command = [sys.executable, str(REPOSITORY / "app.py"), *arguments]
-    return subprocess.run(
-        command, cwd=REPOSITORY, env={**settings, **environment}, capture_output=True, text=True, timeout=120
-    )
+    settings |= {"GUPPY_CHECKPOINTS": str(root), **environment}
+    command = [sys.executable, str(REPOSITORY / "app.py")]
+    return subprocess.run(command, cwd=REPOSITORY, env=settings, capture_output=True, text=True, timeout=120)
 
 
-def test_a_port_that_is_taken_is_one_sentence() -> None:
+def test_a_port_that_is_taken_is_one_sentence(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        ended = start(PORT=port)
+        ended = start(tmp_path, PORT=port)
     assert ended.returncode == 1
     assert f"Port {port} cannot be opened" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_a_port_that_is_no_number_is_one_sentence() -> None:
-    ended = start(PORT="seven")
+def test_a_port_that_is_no_number_is_one_sentence(tmp_path: Path) -> None:
+    ended = start(tmp_path, PORT="seven")
     assert ended.returncode == 2
     assert "seven" in ended.stderr
     assert "Traceback" not in ended.stderr
@@ -106,5 +105,5 @@ def test_a_port_that_is_no_number_is_one_sentence() -> None:
 
 def test_spaces_is_imported_before_torch(tmp_path: Path) -> None:
     (tmp_path / "spaces.py").write_text("import sys; raise SystemExit(f'torch first: {\"torch\" in sys.modules}')")
-    ended = start(PYTHONPATH=str(tmp_path))
+    ended = start(tmp_path, PYTHONPATH=str(tmp_path))
     assert ended.stderr.strip() == "torch first: False"
