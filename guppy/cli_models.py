@@ -65,6 +65,8 @@ def _lines(run: Run, model: Guppy) -> Iterator[str]:
             print("> ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         if not line:
+            if typed:
+                print(file=sys.stderr)
             return
         if line.strip():
             yield line.strip()
