@@ -92,7 +92,7 @@ class Jobs:
         with self._making:
             self._check(order, runs=1)
             run = make_run(order, f"{order.size}-{free_number(order.size + '-{}')}", say=say)
-        self._enqueue([run.id])
+        self.enqueue([run.id])
         return run.id
 
     def start_twins(self, order: Order, say: Say = lambda _: None) -> list[str]:
@@ -104,7 +104,7 @@ class Jobs:
             number, threads = free_number("twins-{}"), max(1, self.limits.threads // 2)
             named = zip((f"twins-{number}-mask", f"twins-{number}-no-mask"), twins(order), strict=True)
             runs = [make_run(each, run_id, name=run_id, threads=threads, say=say) for run_id, each in named]
-        self._enqueue([run.id for run in runs])
+        self.enqueue([run.id for run in runs])
         return [run.id for run in runs]
 
     def drive(self, run_ids: list[str]) -> Iterator[dict[str, Any]]:
@@ -140,7 +140,7 @@ class Jobs:
         self._check_queue(1)
         clear_command(path)
         _note(path, "queued")
-        self._enqueue([run_id])
+        self.enqueue([run_id])
 
     def stop(self, run_id: str) -> None:
         """End a run with a checkpoint. Raises GuppyError when it is not under way."""
@@ -199,7 +199,8 @@ class Jobs:
 
     # -- workers -----------------------------------------------------------------------------------
 
-    def _enqueue(self, run_ids: list[str]) -> None:
+    def enqueue(self, run_ids: list[str]) -> None:
+        """Have runs trained that are queued on disk, as soon as there is room; a lent GPU waits for `drive`."""
         if gpu.available():
             return
         with self._lock:

@@ -11,12 +11,10 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
-from guppy.runs import create_run, train_run
+from guppy.runs import train_run
 from guppy.surgery import Surgery
-
-SHAPE = {"n_ctx": 64, "n_layers": 2, "n_heads": 2, "d_model": 16, "d_mlp": 32}
+from tests.lab.tiny import tiny_run
 
 
 @pytest.fixture(scope="session")
@@ -29,10 +27,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory, corpus: Corpus) -> Path:
     """`tiny`, 8 steps, and `open`, the same without its causal mask. Copied for each test that changes them."""
     root = tmp_path_factory.mktemp("runs")
     threads = torch.get_num_threads()
-    model = ModelConfig(vocab_size=corpus.tokenizer.padded_vocab_size, **SHAPE)
-    config = TrainConfig(steps=8, batch_size=4, checkpoints=5, heldout_rows=8, sample_tokens=4)
     for name, surgery in (("tiny", Surgery()), ("open", Surgery(causal_mask=False))):
-        train_run(create_run(root / name, model=model, train=config, corpus=corpus, surgery=surgery, threads=1))
+        train_run(tiny_run(root / name, corpus, steps=8, checkpoints=5, surgery=surgery))
     torch.set_num_threads(threads)
     return root
 
