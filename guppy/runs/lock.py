@@ -72,8 +72,10 @@ def birth(pid: int) -> str | None:
         query = f"(Get-Process -Id {int(pid)} -ErrorAction Stop).StartTime.Ticks"
         command = ["powershell", "-NoProfile", "-Command", query]
     else:
-        command = ["ps", "-o", "lstart=", "-p", str(int(pid))]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() or None
+        command = ["ps", "-o", "stat=,lstart=", "-p", str(int(pid))]
+    said = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    state, _, born = ("", "", said) if os.name == "nt" else said.partition(" ")
+    return None if state.startswith("Z") else born.strip() or None
 
 
 def _acquire(path: Path, mine: dict[str, object]) -> None:

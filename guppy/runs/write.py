@@ -312,10 +312,13 @@ class _Orders(Control):
         if time.monotonic() - self.looked >= POLL_SECONDS:
             self.looked, self.command = time.monotonic(), received(self.run)
         self.stop = self.stop or self.other.stop or self.command == "stop"
-        paused = self.other.paused or self.command == "pause"
-        if paused != self.paused:
-            self.paused = paused
-            self.on_pause(paused)
+        self.paused = self.other.paused or self.command == "pause"
+
+    def wait(self) -> float:
+        self.on_pause(True)
+        seconds = super().wait()
+        self.on_pause(False)
+        return seconds
 
 
 def _device(name: str) -> str:

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -57,6 +58,18 @@ def test_a_pid_that_went_to_someone_else_holds_nothing(corpus, tmp_path):
     run = make_run(tmp_path / "run", corpus, steps=1)
     (run.path / files.LOCK).write_text(json.dumps({"pid": os.getpid(), "born": "long ago"}))
     assert train_run(run, corpus=corpus).status == "finished"
+
+
+@pytest.mark.skipif(os.name != "posix" or not shutil.which("ps"), reason="asks ps")
+def test_births_where_there_is_no_proc(monkeypatch):
+    monkeypatch.setattr(lock.sys, "platform", "darwin")
+    worker = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    born = lock.birth(worker.pid)
+    assert born and born == lock.birth(worker.pid) and str(time.localtime().tm_year) in born
+    worker.kill()
+    _until(lambda: lock.birth(worker.pid) is None)
+    worker.communicate()
+    assert lock.birth(worker.pid) is None
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}'])
