@@ -47,17 +47,17 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def whole_directory(path: Path) -> Iterator[Path]:
+def whole_directory(path: Path, *, replace: bool = False) -> Iterator[Path]:
     """A new directory to fill; at the end of the block it takes the name `path`, or on an error it is gone.
 
-    One that has the name already is replaced. A full disk raises OSError as usual."""
+    One that has the name already is replaced if so wished. Raises OSError, such as on a full disk, as usual."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=UNFINISHED, dir=path.parent))
     old = draft.with_name(draft.name + "-old")
     try:
         draft.chmod(0o755)
         yield draft
-        if path.exists():
+        if replace and path.exists():
             path.rename(old)
         draft.rename(path)
     except BaseException:

@@ -97,7 +97,7 @@ def create_run(
         "keep_trainer": keep_trainer,
         "versions": _versions(),
         "seconds": 0.0,
-        "steps_done": 0,
+        "steps_done": checkpoint.step if checkpoint else 0,
         "notes": notes,
     }
     try:
@@ -292,7 +292,7 @@ class RunWriter:
 
 def write_checkpoint(run: Path, step: int, weights: dict[str, torch.Tensor], trainer: TrainerState | None) -> None:
     """Write steps/<step>/ as one event; one that was there is replaced. Without a trainer it cannot be resumed."""
-    with files.whole_directory(files.step_path(run, step)) as draft:
+    with files.whole_directory(files.step_path(run, step), replace=True) as draft:
         write_tensors(draft / files.WEIGHTS, weights)
         if trainer is not None:
             write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)

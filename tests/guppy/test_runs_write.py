@@ -219,3 +219,20 @@ def test_a_written_file_replaces_the_old_one_or_nothing(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="Input"):
         files.write_bytes(path, b"new")
     assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_whole_directory_appears_at_once_or_not_at_all(tmp_path):
+    path = tmp_path / "new"
+    with pytest.raises(RuntimeError), files.whole_directory(path) as draft:
+        (draft / "file").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with files.whole_directory(path) as draft:
+        (draft / "file").write_text("first")
+        assert not path.exists()
+    with pytest.raises(OSError, match="not empty|exists"), files.whole_directory(path) as draft:
+        (draft / "file").write_text("second")
+    assert (path / "file").read_text() == "first" and list(tmp_path.iterdir()) == [path]
+    with files.whole_directory(path, replace=True) as draft:
+        (draft / "file").write_text("third")
+    assert (path / "file").read_text() == "third" and list(tmp_path.iterdir()) == [path]
