@@ -230,7 +230,7 @@ def test_a_whole_directory_appears_at_once_or_not_at_all(tmp_path):
     with files.whole_directory(path) as draft:
         (draft / "file").write_text("first")
         assert not path.exists()
-    with pytest.raises(OSError, match="not empty|exists"), files.whole_directory(path) as draft:
+    with pytest.raises(OSError, match=r"not empty|exists"), files.whole_directory(path) as draft:
         (draft / "file").write_text("second")
     assert (path / "file").read_text() == "first" and list(tmp_path.iterdir()) == [path]
     with files.whole_directory(path, replace=True) as draft:
