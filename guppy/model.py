@@ -171,7 +171,7 @@ class Guppy(nn.Module):
         self,
         ids: Int64[Tensor, "batch pos"],
         cache: KVCache | None = None,
-        left_pad: Int64[Tensor, batch] | None = None,
+        left_pad: Int64[Tensor, " batch"] | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the next token at every position.
 
@@ -181,20 +181,21 @@ class Guppy(nn.Module):
         end = start + ids.shape[1]
         if end > self.config.n_ctx:
             raise GuppyError(f"{end} tokens do not fit the context of {self.config.n_ctx}; shorten the text.")
-        position = torch.arange(start, end, device=ids.device).expand(ids.shape)  # (batch, pos)
+        position = torch.arange(start, end, device=ids.device)[None]  # (1, pos), the same for every row
         visible = None
         if left_pad is not None:
-            position = (position - left_pad[:, None]).clamp(min=0)
+            position = (position - left_pad[:, None]).clamp(min=0)  # (batch, pos)
         if left_pad is not None or (start and ids.shape[1] > 1):
             visible = self.visible(start, end, ids.device, left_pad)
-        x = self.hook_embed(self.embed(ids)) + self.hook_pos_embed(self.pos_embed(position))  # (batch, pos, d_model)
+        place = self.pos_embed(position).expand(*ids.shape, -1)
+        x = self.hook_embed(self.embed(ids)) + self.hook_pos_embed(place)  # (batch, pos, d_model)
         x = F.dropout(x, self.config.dropout, self.training)
         for block in self.blocks:
             x = block(x, visible, cache)
         return F.linear(self.ln_final(x), self.embed.weight)  # (batch, pos, vocab)
 
     def visible(
-        self, start: int, end: int, device: torch.device, left_pad: Int64[Tensor, batch] | None
+        self, start: int, end: int, device: torch.device, left_pad: Int64[Tensor, " batch"] | None
     ) -> Bool[Tensor, "batch 1 query key"]:
         """Which keys each query may see: none of the future (with the mask on), no padding, always itself."""
         key, query = torch.arange(end, device=device), torch.arange(start, end, device=device)[:, None]
