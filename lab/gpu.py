@@ -76,8 +76,11 @@ class _Slice(Control):
 
 
 if available():
-    import spaces
-    import torch._dynamo  # the first optimizer step imports it; after a fork each slice would, for two seconds
+    import importlib
 
+    import spaces
+
+    # The first optimizer step imports it; after the fork every slice would do so anew, for two seconds.
+    importlib.import_module("torch._dynamo")
     # Space's start-up looks for decorated functions, so this happens when the module is imported.
     train_slice = spaces.GPU(duration=LOAN)(train_slice)

@@ -1,4 +1,4 @@
-/* A conversation. Its value is a list of turns {role, text, step, run, note}; Python streams it, this shows it. */
+/* A conversation. Its value is a list of turns {role, text, step, run, note, live}; Python streams it, this shows it. */
 lab.component("chat", (root) => {
   "use strict";
 
@@ -25,6 +25,7 @@ lab.component("chat", (root) => {
   function show(value) {
     turns = Array.isArray(value) ? value : [];
     list.replaceChildren(...(turns.length ? turns.map(turnOf) : [empty()]));
+    root.dataset.live = turns.at(-1)?.live ? "yes" : "no";
     list.scrollTop = list.scrollHeight;
   }
 

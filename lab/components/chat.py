@@ -6,7 +6,7 @@ import gradio as gr
 
 
 def chat() -> gr.HTML:
-    """Its value is the list of turns {role, text, run, step, note}; all of it is shown as text, never as markup."""
+    """Its value is the list of turns {role, text, run, step, note, live}, shown as text, never as markup."""
     return gr.HTML(
         value=[],
         html_template='<div class="lab-chat"></div>',

@@ -104,7 +104,9 @@
     if (!told) return;
     if (told.error) lab.notify(told.error);
     if (told.note) lab.notify(told.note, "note");
-    if (told.run) await lab.adopt(told.run);
-    else await lab.refreshRuns();
+    if (!told.run) return lab.refreshRuns();
+    await lab.adopt(told.run);
+    // On a phone what begins is below the button that began it.
+    document.querySelector(`#page-${lab.state.page} [data-begins]`)?.scrollIntoView({ block: "nearest" });
   };
 })();

@@ -35,7 +35,7 @@ lab.component("live", (root) => {
     onPick: (step) => lab.set({ step }),
   });
   const { bar, showLegend } = lab.curves.toolbar(chart, () => `${lab.state.run ?? "no run"} loss`);
-  root.append(lab.el("div", { class: "lab-live-head" }, name, status), message, numbers, bar, host);
+  root.append(lab.el("div", { class: "lab-live-head", "data-begins": "" }, name, status), message, numbers, bar, host);
 
   let feed = null;
   let unfollow = () => {};

@@ -26,10 +26,16 @@ SETTINGS_JS = """(temperature, top_k, top_p, seed) => lab.set({sampling: JSON.st
 def build(view: gr.JSON) -> None:
     """Lay the page out: settings on the left, the conversation on the right, every checkpoint's reply below."""
     told = teller()
+    gr.HTML("<h1>Talk</h1>", apply_default_css=False, elem_classes="lab-view")
     with gr.Row(elem_id="talk"):
         with gr.Column(elem_id="talk-settings"):
-            gr.HTML("<h1>Talk</h1>", apply_default_css=False, elem_classes="lab-view")
             settings = _settings()
+            whole = gr.Checkbox(
+                True,
+                label="Read the whole conversation",
+                info="It learned from single exchanges. Off: it reads your last message only.",
+                elem_id="talk-whole",
+            )
         with gr.Column(elem_id="talk-chat"):
             turns = chat()
             with gr.Row(elem_id="talk-say-row"):
@@ -50,7 +56,7 @@ def build(view: gr.JSON) -> None:
     speaking = gr.on(
         [send.click, say.submit],
         _speak,
-        [view, turns, say, *settings],
+        [view, turns, say, whole, *settings],
         [turns, say, told],
         js=with_view,
         concurrency_limit=None,
@@ -76,6 +82,7 @@ def _speak(
     view: dict[str, Any] | None,
     turns: list[dict[str, Any]] | None,
     text: str,
+    whole: bool,
     temperature: float,
     top_k: float,
     top_p: float,
@@ -92,14 +99,15 @@ def _speak(
         sampling = {"temperature": temperature, "top_k": int(top_k) or None, "top_p": top_p, "seed": int(seed or 0)}
         run = models.get_run(run_id)
         step = run.last_step if step is None else int(step)
-        answer = {"role": "assistant", "text": "", "run": run.id, "step": step, "note": ""}
+        answer = {"role": "assistant", "text": "", "run": run.id, "step": step, "note": "", "live": True}
         shown = 0.0
-        for piece in models.converse(run, step, [(turn["role"], turn["text"]) for turn in history], **sampling):
+        read = [(turn["role"], turn["text"]) for turn in (history if whole else history[-1:])]
+        for piece in models.converse(run, step, read, **sampling):
             answer |= {"text": answer["text"] + piece.text, "note": piece.note}
             if time.monotonic() - shown >= PERIOD:
                 shown = time.monotonic()
                 yield [*history, answer], "", gr.skip()
-        yield [*history, answer], "", gr.skip()
+        yield [*history, answer | {"live": False}], "", gr.skip()
     except (GuppyError, ValueError) as error:
         yield gr.skip(), gr.skip(), tell(error=str(error))
 

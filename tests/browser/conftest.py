@@ -47,6 +47,15 @@ def lab(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 # Not for the session: while playwright is open, asyncio.run() fails in every test that comes after.
+@pytest.fixture(scope="session")
+def workshop(runs_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Another lab, over a copy of `runs_root`, for tests that start and delete runs."""
+    root = tmp_path_factory.mktemp("workshop") / "checkpoints"
+    shutil.copytree(runs_root, root)
+    with serving(root, root.with_name("lab.log")) as server:
+        yield server
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
