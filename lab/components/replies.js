@@ -5,7 +5,8 @@ lab.component("replies", (root) => {
   const DEBOUNCE = 250;
   const AT_ONCE = 2; // as many as the lab computes at once
   const KEPT = 1000;
-  const known = new Map(); // (run, step, prompt, sampling) -> reply; null while it is computed
+  const TROUBLES = 3; // replies that fail before the others are not asked for
+  const known = new Map(); // (run, step, prompt, sampling) -> reply or {error}; null while it is computed
 
   const asked = lab.el("p", { class: "caption" });
   const body = lab.el("tbody", {});
@@ -16,6 +17,7 @@ lab.component("replies", (root) => {
   let feed = null;
   let unfollow = () => {};
   let waiting = 0;
+  let troubles = 0;
   let abort = new AbortController();
   let rows = new Map(); // step -> {row, loss, cell}
 
@@ -49,6 +51,7 @@ lab.component("replies", (root) => {
     const reply = known.get(keyOf(step));
     found.row.classList.toggle("pending", !reply);
     if (!reply) return found.cell.replaceChildren();
+    if (reply.error) return found.cell.replaceChildren(lab.el("span", { class: "lab-trouble" }, reply.error));
     found.cell.replaceChildren(lab.reply(reply.text, !reply.stopped));
   }
 
@@ -71,7 +74,8 @@ lab.component("replies", (root) => {
     clearTimeout(waiting);
     abort.abort();
     abort = new AbortController();
-    for (const [key, reply] of known) if (reply === null) known.delete(key);
+    troubles = 0;
+    for (const [key, reply] of known) if (reply === null || reply.error) known.delete(key);
     if (lab.state.page !== "talk" || lab.state.run === null) return;
     drawTable();
     waiting = setTimeout(ask, DEBOUNCE);
@@ -102,8 +106,8 @@ lab.component("replies", (root) => {
       } catch (error) {
         known.delete(key);
         if (error.name === "AbortError" || signal.aborted) return;
-        queue.length = 0;
-        return lab.notify(error.message);
+        known.set(key, { error: error.message });
+        if (++troubles === TROUBLES) queue.length = 0; // it is not this step's fault
       }
       if (signal.aborted) return;
       fill(step);

@@ -34,7 +34,7 @@ def test_the_latest_twins_are_there_on_opening(page: Page, workshop: Server, twi
     training, evaluated = (
         [sum(row["kind"] == kind for row in each["rows"]) for each in told] for kind in ("step", "eval")
     )
-    points = "i => +document.querySelectorAll('.lab-mask canvas')[i].dataset.points"
+    points = "i => +document.querySelectorAll('.lab-mask canvas')[i]?.dataset.points"
     page.wait_for_function(f"([i, n]) => ({points})(i) === n", arg=[0, sum(training) + sum(evaluated)])
     page.wait_for_function(f"([i, n]) => ({points})(i) === n", arg=[1, sum(evaluated)])
     replies = page.locator(".lab-twin").all()
@@ -60,7 +60,7 @@ def test_a_click_on_the_curve_moves_the_time_bar_of_a_twin(page: Page, workshop:
     page.goto(f"{workshop.url}?page=mask&run=tiny")
     ready(page)
     canvas = page.locator(".lab-mask canvas").first
-    page.wait_for_function("+document.querySelector('.lab-mask canvas').dataset.points > 0")
+    page.wait_for_function("+document.querySelector('.lab-mask canvas')?.dataset.points > 0")
     canvas.focus()
     canvas.press("Home")
     canvas.press("Enter")
@@ -78,7 +78,7 @@ def test_the_button_trains_twins_side_by_side(page: Page, workshop: Server, new_
     assert {run.manifest["corpus"]["rows"] for run in runs.values()} == {60_000}
     expect(page.locator("#mask-train")).to_be_disabled()
     expect(page.locator(".lab-mask .lab-message")).to_contain_text("The twins are training: at step", timeout=60_000)
-    page.wait_for_function("+document.querySelector('.lab-mask canvas').dataset.points > 6", timeout=60_000)
+    page.wait_for_function("+document.querySelector('.lab-mask canvas')?.dataset.points > 6", timeout=60_000)
     for run in runs:
         page.evaluate("([page, run]) => lab.set({ page, run })", ["train", f"{name}-{run}"])
         page.locator("#train-stop").click()

@@ -12,7 +12,7 @@ from driving import ready
 from playwright.sync_api import Page, expect
 
 STATUS = ".lab-live .lab-status"
-POINTS = "+document.querySelector('.lab-live canvas').dataset.points"
+POINTS = "+document.querySelector('.lab-live canvas')?.dataset.points"
 
 
 @pytest.fixture
