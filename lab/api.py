@@ -19,7 +19,7 @@ import os
 import struct
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any, TypeAlias
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -40,40 +40,38 @@ _limiters: dict[str, anyio.CapacityLimiter] = {}
 # Below this a packet is sent as it is; above, gzip's fastest level costs less time than it saves on any network.
 _GZIP_FROM = 16_384
 
-Answer: TypeAlias = "Response | dict[str, Any]"
 
-
-def _endpoint(answer: Callable[[Request], Answer], kind: str) -> Callable[[Request], Any]:
+def _endpoint(answer: Callable[[Request], Response], kind: str) -> Callable[[Request], Any]:
     """An endpoint that runs `answer` in a thread, at most as many at once as its kind allows."""
 
     async def endpoint(request: Request) -> Response:
         limiter = _limiters.setdefault(kind, anyio.CapacityLimiter(_LIMITS[kind]))
         try:
-            answered = await anyio.to_thread.run_sync(answer, request, limiter=limiter)
+            return await anyio.to_thread.run_sync(answer, request, limiter=limiter)
         except GuppyError as error:
-            return _json({"error": str(error)}, 400)
+            return _now(request, {"error": str(error)}, 400)
         except Exception as error:
             log.exception("%s failed", request.url.path)
-            return _json({"error": f"The lab could not do that ({type(error).__name__}); its log says why."}, 500)
-        return answered if isinstance(answered, Response) else _json(answered)
+            sentence = f"The lab could not do that ({type(error).__name__}); its log says why."
+            return _now(request, {"error": sentence}, 500)
 
     return endpoint
 
 
-def get_runs(request: Request) -> Answer:
-    return {"runs": listing()}
+def get_runs(request: Request) -> Response:
+    return _now(request, {"runs": listing()})
 
 
-def get_run(request: Request) -> Answer:
-    return news(find_run(request.path_params["id"]), request.query_params.get("cursor", ""))
+def get_run(request: Request) -> Response:
+    return _now(request, news(find_run(request.path_params["id"]), request.query_params.get("cursor", "")))
 
 
-def get_tokens(request: Request) -> Answer:
+def get_tokens(request: Request) -> Response:
     prompt = _prompt(request)[1]
-    return _unchanging(request, json.dumps({"tokens": prompt.tokens, "ids": prompt.ids, "cut": prompt.cut}).encode())
+    return _unchanging(request, _json({"tokens": prompt.tokens, "ids": prompt.ids, "cut": prompt.cut}))
 
 
-def get_attention(request: Request) -> Answer:
+def get_attention(request: Request) -> Response:
     run, prompt = _prompt(request)
     steps = models.read_steps(run, request.query_params.get("steps", "all"))
     packed = models.attention(run, prompt, steps)
@@ -94,7 +92,7 @@ def get_attention(request: Request) -> Answer:
     return _unchanging(request, pack(header, packed.tobytes()), "application/octet-stream")
 
 
-def get_replies(request: Request) -> Answer:
+def get_replies(request: Request) -> Response:
     run, prompt = _prompt(request)
     settings = {
         "temperature": _number(request, "temperature", 0.0),
@@ -104,11 +102,11 @@ def get_replies(request: Request) -> Answer:
     }
     steps = models.read_steps(run, request.query_params.get("steps", "all"))
     replies = [asdict(models.reply(run, prompt, step, **settings)) for step in steps]
-    return _unchanging(request, json.dumps({"replies": replies}).encode())
+    return _unchanging(request, _json({"replies": replies}))
 
 
-def get_nothing(request: Request) -> Answer:
-    return _json({"error": "There is nothing at this address of the lab."}, 404)
+def get_nothing(request: Request) -> Response:
+    return _now(request, {"error": "There is nothing at this address of the lab."}, 404)
 
 
 ROUTES = [
@@ -141,21 +139,29 @@ def _number(request: Request, name: str, default: Any, kind: type = float) -> An
         raise GuppyError(f"{name} must be a {'whole ' if kind is int else ''}number, not {text[:40]!r}.") from None
 
 
-def _json(content: dict[str, Any], status: int = 200) -> Response:
+def _json(content: dict[str, Any]) -> bytes:
     try:
-        body = json.dumps(content, allow_nan=False)
+        return json.dumps(content, allow_nan=False).encode()
     except ValueError:  # a diverged run has losses that JSON has no word for
-        body = json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None))
-    return Response(body, status, {"Cache-Control": "no-store"}, "application/json")
+        return json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None)).encode()
+
+
+def _now(request: Request, content: dict[str, Any], status: int = 200) -> Response:
+    """What may be something else the next time."""
+    return _send(request, _json(content), status, {"Cache-Control": "no-store"}, "application/json")
 
 
 def _unchanging(request: Request, body: bytes, kind: str = "application/json") -> Response:
     """What stays the same until the run's files change: the browser may keep it, and asks whether it still holds."""
     tag = f'"{hashlib.blake2b(body, digest_size=12).hexdigest()}"'
-    headers = {"Cache-Control": "no-cache", "ETag": tag, "Vary": "Accept-Encoding"}
+    headers = {"Cache-Control": "no-cache", "ETag": tag}
     if request.headers.get("if-none-match") == tag:
         return Response(status_code=304, headers=headers)
+    return _send(request, body, 200, headers, kind)
+
+
+def _send(request: Request, body: bytes, status: int, headers: dict[str, str], kind: str) -> Response:
     if len(body) >= _GZIP_FROM and "gzip" in request.headers.get("accept-encoding", ""):
         body = gzip.compress(body, compresslevel=1)
-        headers["Content-Encoding"] = "gzip"
-    return Response(body, headers=headers, media_type=kind)
+        headers = headers | {"Content-Encoding": "gzip"}
+    return Response(body, status, headers | {"Vary": "Accept-Encoding"}, kind)

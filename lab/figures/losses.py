@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from numpy.typing import ArrayLike
 from lab.figures.style import REFERENCE, RUN_A, RUN_B, SURGERY, TEMPLATE, number
 
 COLOURS = {"a": RUN_A, "b": RUN_B, "surgery": SURGERY}
+STEP_ZERO = 0.5
+"""Where step 0 is drawn on a logarithmic axis."""
 REFERENCE_NAMES = {"log_v": "log V", "unigram": "unigram entropy", "bigram": "bigram entropy"}
 
 
@@ -40,7 +43,7 @@ def loss_curves(
     Args:
         curves: the runs.
         reference: some of "log_v", "unigram", "bigram" (nats per token) to a value.
-        log_x: steps on a logarithmic axis; a step 0 is drawn at 0.5, half a step before the first, and says 0 on hover.
+        log_x: steps on a logarithmic axis; step 0 stands at its left end.
 
     Raises:
         ValueError: steps and losses of one line differ in length, or a colour is unknown.
@@ -59,9 +62,21 @@ def loss_curves(
         figure.add_hline(
             y=value,
             line={"color": REFERENCE, "width": 1},
-            annotation={"text": label, "font": {"color": REFERENCE, "size": 11}, "xanchor": "right"},
+            annotation={
+                "text": label,
+                "font": {"color": REFERENCE, "size": 11},
+                "x": 1,
+                "xanchor": "left",
+                "yanchor": "middle",
+            },
         )
-    figure.update_xaxes(title_text="step", type="log" if log_x else "linear")
+    figure.update_layout(margin_r=150 if reference else None)
+    figure.update_xaxes(title_text="step")
+    if log_x:
+        last = max((step for curve in curves for step in (*curve.steps, *curve.heldout_steps)), default=1)
+        powers = [2**n for n in range(max(1, math.ceil(math.log2(last + 1))))]
+        powers = powers[:: math.ceil(len(powers) / 8)]
+        figure.update_xaxes(type="log", tickvals=[STEP_ZERO, *powers], ticktext=["0", *map(str, powers)])
     figure.update_yaxes(title_text="loss, nats per token", rangemode="tozero")
     return figure
 
@@ -75,7 +90,7 @@ def _add_line(
     if not len(steps):
         return
     figure.add_scatter(
-        x=np.maximum(steps, 0.5) if log_x else steps,
+        x=np.maximum(steps, STEP_ZERO) if log_x else steps,
         y=loss,
         customdata=np.stack([steps, np.exp(loss)], axis=-1),
         mode="lines" if len(steps) > 1 else "markers",

@@ -27,6 +27,7 @@ _AXIS = {
     "tickcolor": _HAIRLINE,
     "ticklen": 4,
     "title": {"standoff": 8},
+    "automargin": True,
 }
 
 TEMPLATE = go.layout.Template(
@@ -34,8 +35,16 @@ TEMPLATE = go.layout.Template(
         "paper_bgcolor": "rgba(0, 0, 0, 0)",
         "plot_bgcolor": "rgba(0, 0, 0, 0)",
         "font": {"family": _FONT, "size": 13, "color": _INK},
-        "title": {"font": {"size": 15}, "x": 0, "xref": "paper", "xanchor": "left"},
-        "margin": {"l": 56, "r": 24, "t": 48, "b": 48},
+        "title": {
+            "font": {"size": 15},
+            "x": 0,
+            "xref": "paper",
+            "xanchor": "left",
+            "y": 1,
+            "pad": {"t": 16},
+            "yanchor": "top",
+        },
+        "margin": {"l": 56, "r": 24, "t": 80, "b": 48},
         "colorway": [RUN_A, RUN_B, SURGERY, ATTENTION],
         "xaxis": _AXIS,
         "yaxis": _AXIS,

@@ -193,7 +193,7 @@ def test_thirty_viewers_get_the_same(client: TestClient):
 
 
 def test_losses_without_a_number_are_null():
-    assert json.loads(api._json({"loss": float("nan"), "more": [float("inf"), 1.5]}).body) == {
+    assert json.loads(api._json({"loss": float("nan"), "more": [float("inf"), 1.5]})) == {
         "loss": None,
         "more": [None, 1.5],
     }
