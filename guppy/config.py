@@ -99,7 +99,9 @@ class TrainConfig:
     batch_size: int = 16
     """Rows a step. Tuned, as `lr` and `decay` are, for `fry` in a minute on two CPU cores, where many small steps beat
     few large ones; a GPU has room for 64 and more."""
-    lr: float = 3e-3
+    lr: float | None = None
+    """Highest learning rate. None: 0.003 up to a width of 128, beyond it in inverse proportion to d_model, as AdamW's
+    rates for hidden matrices should be (Yang et al. 2021, table 3)."""
     min_lr: float = 0.0
     """Learning rate at the end of the decay."""
     warmup: float = 0.05
@@ -129,7 +131,8 @@ class TrainConfig:
         for name in ("batch_size", "checkpoints", "heldout_rows", "sample_tokens"):
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
         for name in ("lr", "grad_clip"):
-            _require(getattr(self, name) > 0, f"{name} must be above 0, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            _require(value is None or value > 0, f"{name} must be above 0, not {value}.")
         for name in ("min_lr", "weight_decay"):
             _require(getattr(self, name) >= 0, f"{name} must not be negative, not {getattr(self, name)}.")
         _require(
@@ -152,3 +155,7 @@ class TrainConfig:
 
     def with_changes(self, **changes: Any) -> TrainConfig:
         return replace(self, **changes)
+
+    def for_model(self, model: ModelConfig) -> TrainConfig:
+        """The same settings with what depends on the model's size filled in."""
+        return replace(self, lr=0.003 * min(1, 128 / model.d_model)) if self.lr is None else self

@@ -58,7 +58,8 @@ def train(
     Raises:
         GuppyError: at once, for a model that the corpus or the surgery does not fit, or a device that is not there.
     """
-    trainer = _Trainer(model_config, train_config, corpus, surgery or Surgery(), device, resume, init)
+    config = train_config.for_model(model_config)
+    trainer = _Trainer(model_config, config, corpus, surgery or Surgery(), device, resume, init)
     return trainer.events(control or Control())
 
 

@@ -65,7 +65,8 @@ class Order:
     """In the command line's names, separated by commas."""
     seed: int = 0
     context: int = 128
-    lr: float = TrainConfig.lr
+    lr: float | None = None
+    """None: chosen by the model's width."""
     batch: int = TrainConfig.batch_size
     rows: int = 60_000
     """Conversations, training and held-out ones together."""
@@ -85,7 +86,7 @@ class Order:
         largest = LARGEST_BATCH // self.context
         _require(self.batch <= largest, f"With a context of {self.context} a batch may have up to {largest} rows.")
         _require(100 <= self.rows <= LARGEST_CORPUS, f"rows must be from 100 to {LARGEST_CORPUS}, not {self.rows}.")
-        _require(math.isfinite(self.lr), f"lr must be a number, not {self.lr}.")
+        _require(self.lr is None or math.isfinite(self.lr), f"lr must be a number, not {self.lr}.")
         _require(self.steps is None or 1 <= self.steps <= 1_000_000, "steps must be from 1 to 1,000,000.")
         self.train_config()
         self.parsed_surgery()

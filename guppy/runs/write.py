@@ -72,6 +72,7 @@ def create_run(
     if path.exists():
         raise GuppyError(f"{path} exists already; choose another name, or resume it.")
     surgery.check(model.n_layers, model.n_heads)
+    train = train.for_model(model)
     pick_precision(device, train.dtype)
     now = datetime.now(timezone.utc)
     manifest = {

@@ -71,7 +71,7 @@ def _form() -> list[gr.components.Component]:
     seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="train-seed")
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         context = gr.Number(128, label="Context, tokens", precision=0, minimum=8, elem_id="train-context")
-        lr = gr.Number(TrainConfig.lr, label="Learning rate", step=0.0001, elem_id="train-lr")
+        lr = gr.Number(None, label="Learning rate", placeholder="by size", step=0.0001, elem_id="train-lr")
         batch = gr.Number(TrainConfig.batch_size, label="Batch, rows", precision=0, minimum=1, elem_id="train-batch")
         rows = gr.Number(Order.rows, label="Conversations", precision=0, minimum=100, elem_id="train-rows")
     return [size, persona, amount, unit, surgery, more, seed, context, lr, batch, rows]
@@ -96,7 +96,7 @@ def _start(
     names = ",".join(filter(None, [*surgery, more.strip().strip(",")]))
 
     def make(say: Callable[[str], None]) -> list[str]:
-        empty = [name for name, value in given.items() if value is None]
+        empty = [name for name, value in given.items() if value is None and name != "lr"]
         if empty:
             raise GuppyError(f"Give a number for {empty[0]}.")
         return [jobs().start(Order(size=size, persona=persona, surgery=names, **given), say)]

@@ -38,7 +38,8 @@ def model_config(corpus: Corpus, **changes: Any) -> ModelConfig:
 
 
 def train_config(**changes: Any) -> TrainConfig:
-    settings = {"batch_size": 8, "checkpoints": 6, "heldout_rows": 8, "sample_tokens": 4, "dtype": "float32"}
+    settings = {"batch_size": 8, "checkpoints": 6, "heldout_rows": 8, "sample_tokens": 4}
+    settings |= {"dtype": "float32", "lr": 3e-3}
     if not {"tokens", "max_seconds"} & set(changes):
         settings["steps"] = 20
     return TrainConfig(**{**settings, **changes})

@@ -4,7 +4,7 @@ import pytest
 import torch
 from networks import some_ids, tiny
 
-from guppy.config import TrainConfig
+from guppy.config import ModelConfig, TrainConfig
 from guppy.errors import GuppyError
 from guppy.optim import build_optimizer, learning_rate, load_optimizer, optimizer_tensors, parameter_groups
 
@@ -47,6 +47,13 @@ def test_the_rate_warms_up_stays_and_decays():
     shares = {0.0: 0.0, 0.05: 0.5, 0.1: 1.0, 0.35: 1.0, 0.6: 1.0, 0.8: 0.6, 1.0: 0.2, 1.3: 0.2}
     for share, rate in shares.items():
         assert math.isclose(learning_rate(share, config), rate, abs_tol=1e-12), share
+
+
+@pytest.mark.parametrize(("width", "rate"), [(64, 0.003), (128, 0.003), (384, 0.001), (512, 0.00075)])
+def test_the_rate_fits_the_width_unless_it_is_given(width, rate):
+    model = ModelConfig(64, n_heads=1, d_model=width)
+    assert math.isclose(TrainConfig(steps=1).for_model(model).lr, rate)
+    assert TrainConfig(steps=1, lr=0.5).for_model(model).lr == 0.5
 
 
 def test_without_warmup_or_decay_the_rate_is_flat():
