@@ -63,7 +63,7 @@ def test_without_warmup_or_decay_the_rate_is_flat():
 
 def test_saved_state_goes_on_bit_for_bit():
     model, other = tiny(), tiny()
-    config = TrainConfig(steps=1)
+    config = TrainConfig(steps=1, lr=0.01)
     optimizer = build_optimizer(model, config)
     stepped(model, optimizer, 3)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(model, optimizer).items()}
@@ -78,7 +78,7 @@ def test_saved_state_goes_on_bit_for_bit():
 
 def test_nothing_saved_is_a_fresh_optimizer():
     model = tiny()
-    optimizer = build_optimizer(model, TrainConfig(steps=1))
+    optimizer = build_optimizer(model, TrainConfig(steps=1, lr=0.01))
     assert optimizer_tensors(model, optimizer) == {}
     load_optimizer(model, optimizer, {})
     assert not optimizer.state
@@ -86,7 +86,7 @@ def test_nothing_saved_is_a_fresh_optimizer():
 
 def test_a_misfit_is_said():
     model = tiny()
-    optimizer = build_optimizer(model, TrainConfig(steps=1))
+    optimizer = build_optimizer(model, TrainConfig(steps=1, lr=0.01))
     stepped(model, optimizer, 1)
     saved = optimizer_tensors(model, optimizer)
     missing = {name: tensor for name, tensor in saved.items() if name != "exp_avg.embed.weight"}
