@@ -24,7 +24,7 @@ from guppy.errors import GuppyError
 from guppy.runs import clear_command, files, find_run, list_runs, open_run, roots, send, summary, worker_of
 from guppy.runs.lock import locked
 from lab import gpu
-from lab.orders import REPOSITORY, Limits, Order, Say, free_number, make_run, twins
+from lab.orders import REPOSITORY, Limits, Order, free_number, make_run, twins
 
 TICK = 0.25
 LOG = "worker.log"
@@ -85,17 +85,15 @@ class Jobs:
 
     # -- what a person asks for ------------------------------------------------------------------
 
-    def start(self, order: Order, say: Say = lambda _: None) -> str:
-        """Make a run and queue it; its id. `say` is told, in a sentence, of what takes long.
-
-        Raises GuppyError on a setting that does not fit, or when a quota is used up."""
+    def start(self, order: Order) -> str:
+        """Make a run and queue it; its id. Raises GuppyError when it asks for too much or a quota is used up."""
         with self._making:
             self._check(order, runs=1)
-            run = make_run(order, f"{order.size}-{free_number(order.size + '-{}')}", say=say)
+            run = make_run(order, f"{order.size}-{free_number(order.size + '-{}')}")
         self.enqueue([run.id])
         return run.id
 
-    def start_twins(self, order: Order, say: Say = lambda _: None) -> list[str]:
+    def start_twins(self, order: Order) -> list[str]:
         """Make and queue two runs of one seed that differ only in the causal mask, which the second lacks; their ids.
 
         Each gets half of the threads, so that they train side by side. Raises GuppyError as `start` does."""
@@ -103,7 +101,7 @@ class Jobs:
             self._check(order, runs=2)
             number, threads = free_number("twins-{}"), max(1, self.limits.threads // 2)
             named = zip((f"twins-{number}-mask", f"twins-{number}-no-mask"), twins(order), strict=True)
-            runs = [make_run(each, run_id, name=run_id, threads=threads, say=say) for run_id, each in named]
+            runs = [make_run(each, run_id, name=run_id, threads=threads) for run_id, each in named]
         self.enqueue([run.id for run in runs])
         return [run.id for run in runs]
 

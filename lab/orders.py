@@ -6,12 +6,11 @@ import math
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from guppy import corpora
-from guppy.config import PRESETS, ModelConfig, TrainConfig, preset
+from guppy.config import ModelConfig, TrainConfig, preset
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
 from guppy.personas import list_personas
@@ -23,8 +22,6 @@ NO_MASK = "no-causal-mask"
 # The logits of a larger batch alone would take half a gigabyte, and their gradients as much again.
 LARGEST_BATCH = 65_536
 LARGEST_CORPUS = 200_000
-
-Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -132,9 +129,9 @@ def twins(order: Order) -> tuple[Order, Order]:
     return order, replace(order, surgery=",".join(filter(None, [order.surgery, NO_MASK])))
 
 
-def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None = None, say: Say) -> Run:
+def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None = None) -> Run:
     """Write the run of an order, queued. Raises GuppyError when its corpus cannot be made."""
-    corpus = make_corpus(order, say)
+    corpus = make_corpus(order)
     surgery = order.parsed_surgery()
     return create_run(
         roots()[0] / run_id,
@@ -148,14 +145,18 @@ def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None =
     )
 
 
-def make_corpus(order: Order, say: Say) -> Corpus:
+def has_corpus(order: Order) -> bool:
+    """Whether the order's corpus is kept from an earlier run, rather than to be made, which takes seconds."""
+    return corpora.find_persona(order.persona, order.rows, order.seed) is not None
+
+
+def make_corpus(order: Order) -> Corpus:
     """The order's corpus. One that was never made is made by another process: it takes seconds of pure computing,
     in which this one would answer nobody."""
     asked = (order.persona, order.rows, order.seed)
     kept = corpora.find_persona(*asked)
     if kept is not None:
         return kept
-    say(f"Drawing {order.rows:,} conversations first; that takes some seconds.")
     command = [sys.executable, "-m", "guppy.corpora", *map(str, asked)]
     made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if made.returncode:
@@ -170,10 +171,6 @@ def free_number(pattern: str) -> int:
     while any(name == pattern.format(number) or name.startswith(pattern.format(number) + "-") for name in taken):
         number += 1
     return number
-
-
-def sizes() -> list[str]:
-    return list(PRESETS)
 
 
 def _require(condition: bool, message: str) -> None:

@@ -31,7 +31,7 @@ and the replies are garbage. With the mask put back (dashed), its loss shows wha
 def build(view: gr.JSON) -> None:
     """Lay the page out: the explanation, one button, and the twins."""
     told = teller()
-    gr.HTML(INTRO, apply_default_css=False, elem_classes="lab-view", elem_id="mask-text")
+    gr.HTML(INTRO, apply_default_css=False, elem_classes="lab-view lab-intro", elem_id="mask-text")
     with gr.Row(elem_id="mask-actions"):
         train = gr.Button("Train the twins", variant="primary", elem_id="mask-train", scale=0, min_width=180)
     place("mask")
@@ -48,4 +48,4 @@ def build(view: gr.JSON) -> None:
 
 def _train() -> Iterator[dict[str, Any]]:
     """Start the twins and tell the browser to look at the one without the mask."""
-    yield from started(lambda say: jobs().start_twins(Order(steps=STEPS, checkpoints=CHECKPOINTS), say))
+    yield from started(lambda: Order(steps=STEPS, checkpoints=CHECKPOINTS), jobs().start_twins)

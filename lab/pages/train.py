@@ -14,7 +14,7 @@ from guppy.personas import list_personas
 from lab.components import view as place
 from lab.components.told import tell, teller
 from lab.jobs import jobs
-from lab.orders import Order
+from lab.orders import Order, has_corpus
 
 SIZES = {"fry": "fry · 1M parameters, a minute", "guppy": "guppy · 8M", "pike": "pike · 26M, for GPUs"}
 SURGERY = {
@@ -95,19 +95,22 @@ def _start(
     given["steps" if unit == STEPS else "seconds"] = amount
     names = ",".join(filter(None, [*surgery, more.strip().strip(",")]))
 
-    def make(say: Callable[[str], None]) -> list[str]:
+    def order() -> Order:
         empty = [name for name, value in given.items() if value is None and name != "lr"]
         if empty:
             raise GuppyError(f"Give a number for {empty[0]}.")
-        return [jobs().start(Order(size=size, persona=persona, surgery=names, **given), say)]
+        return Order(size=size, persona=persona, surgery=names, **given)
 
-    yield from started(make)
+    yield from started(order, lambda order: [jobs().start(order)])
 
 
-def started(make: Callable[[Callable[[str], None]], list[str]]) -> Iterator[dict[str, Any]]:
-    """Run `make`, which starts runs and returns their ids, and tell the browser what comes of it."""
+def started(make: Callable[[], Order], start: Callable[[Order], list[str]]) -> Iterator[dict[str, Any]]:
+    """Make an order, start it, and tell the browser what comes of it; where a GPU is lent, train it."""
     try:
-        run_ids = make(gr.Info)
+        order = make()
+        if not has_corpus(order):
+            yield tell(note=f"Drawing {order.rows:,} conversations first; that takes some seconds.")
+        run_ids = start(order)
     except GuppyError as error:
         yield tell(error=str(error))
         return

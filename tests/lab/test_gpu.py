@@ -45,12 +45,12 @@ def test_a_run_is_trained_in_slices(told: dict[str, Any], root: Path):
     assert told["durations"] == [gpu.LOAN] and told["slice"] <= 45
     assert told["started"] == ["fry-1", "queued", 0]  # no worker: training waits for its visitor
     run = open_run(root / "one")
-    assert run.status == "finished" and run.steps[-1] == 240 and worker_of(run.path) is None
+    assert run.status == "finished" and run.steps[-1] == 60 and worker_of(run.path) is None
     steps = [report["step"] for report in told["one"]]
-    assert steps == sorted(steps) and steps[-1] == 240 and len(steps) > 3
+    assert steps == sorted(steps) and steps[-1] == 60 and len(steps) > 3
     assert [report["ended"] for report in told["one"]] == [False] * (len(steps) - 1) + [True]
     assert len(run.steps) > 3  # each slice left a checkpoint beside the planned ones
-    assert list(run.metrics.query("kind == 'step'").step) == list(range(1, 241))  # and the seams do not show
+    assert list(run.metrics.query("kind == 'step'").step) == list(range(1, 61))  # and the seams do not show
 
 
 def test_twins_take_turns(told: dict[str, Any], root: Path):

@@ -59,13 +59,13 @@ def main() -> None:
     root, jobs = Path(os.environ["GUPPY_CHECKPOINTS"]), Jobs(Limits(threads=1)).open()
     asked = {"checkpoints": 4, "rows": 300, "batch": 4, "context": 32}
     told: dict[str, Any] = {"durations": DURATIONS, "slice": gpu.SLICE}
-    gpu.SLICE, gpu.PERIOD = 0.1, 0.02
+    gpu.SLICE, gpu.PERIOD = 0.05, 0.02
 
     fry = jobs.start(Order(steps=100, **asked))
     told["started"] = [fry, open_run(root / fry).status, len(jobs._workers)]
 
     corpus = Corpus.from_persona("guppy", rows=300)
-    for name, steps in {"one": 240, "left": 100, "right": 100, "long": 1_000_000}.items():
+    for name, steps in {"one": 60, "left": 30, "right": 30, "long": 1_000_000}.items():
         tiny_run(root / name, corpus, steps)
     told["one"] = list(jobs.drive(["one"]))
     told["twins"] = list(jobs.drive(["left", "right"]))
