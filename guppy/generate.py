@@ -225,7 +225,7 @@ def _draw(p: Float[Tensor, "row vocab"], draws: Float[Tensor, row]) -> list[int]
 
 def _left_padded(
     contexts: list[list[int]], device: torch.device
-) -> tuple[Int64[Tensor, "row pos"], Int64[Tensor, row] | None]:
+) -> tuple[Int64[Tensor, "row pos"], Int64[Tensor, " row"] | None]:
     """Rows that end together, and how much padding each starts with (None: no row has any)."""
     width = max(map(len, contexts))
     padding = [width - len(context) for context in contexts]
