@@ -71,7 +71,9 @@ def _form() -> list[gr.components.Component]:
     seed = gr.Number(0, label="Seed", precision=0, minimum=0, elem_id="train-seed")
     with gr.Accordion("Advanced", open=False, elem_id="train-advanced"):
         context = gr.Number(128, label="Context, tokens", precision=0, minimum=8, elem_id="train-context")
-        lr = gr.Number(None, label="Learning rate", placeholder="by size", step=0.0001, elem_id="train-lr")
+        lr = gr.Number(
+            0, label="Learning rate", info="0: what fits the size", step=0.0005, minimum=0, elem_id="train-lr"
+        )
         batch = gr.Number(TrainConfig.batch_size, label="Batch, rows", precision=0, minimum=1, elem_id="train-batch")
         rows = gr.Number(Order.rows, label="Conversations", precision=0, minimum=100, elem_id="train-rows")
     return [size, persona, amount, unit, surgery, more, seed, context, lr, batch, rows]
@@ -91,7 +93,7 @@ def _start(
     rows: float | None,
 ) -> Iterator[dict[str, Any]]:
     """Start a run, tell the browser to look at it and, on a lent GPU, train it."""
-    given = {"seed": seed, "context": context, "lr": lr, "batch": batch, "rows": rows}
+    given = {"seed": seed, "context": context, "lr": lr or None, "batch": batch, "rows": rows}
     given["steps" if unit == STEPS else "seconds"] = amount
     names = ",".join(filter(None, [*surgery, more.strip().strip(",")]))
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from driving import WIDE
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from serving import Server, serving
 
 from guppy.config import TrainConfig, preset
