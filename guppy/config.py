@@ -97,8 +97,8 @@ class TrainConfig:
     seed: int = 0
     """Seeds the initial weights, the data order and the samples."""
     batch_size: int = 16
-    """Rows a step. Tuned, as `lr` and `decay` are, for `fry` in a minute on two CPU cores, where many small steps beat
-    few large ones; a GPU has room for 64 and more."""
+    """Rows a step. Tuned, as `lr`, `decay` and `beta2` are, for `fry` in a minute on two CPU cores, where many small steps
+    beat few large ones; a GPU has room for 64 and more."""
     lr: float | None = None
     """Highest learning rate. None: 0.003 up to a width of 128, beyond it in inverse proportion to d_model, as AdamW's
     rates for hidden matrices should be (Yang et al. 2021, table 3)."""
@@ -109,7 +109,7 @@ class TrainConfig:
     decay: float = 0.4
     """Share of the budget at its end over which the rate falls to min_lr (warmup-stable-decay)."""
     beta1: float = 0.9
-    beta2: float = 0.95
+    beta2: float = 0.99
     weight_decay: float = 0.1
     """On matrices only; biases, LayerNorm gains and positions are not decayed."""
     grad_clip: float = 1.0

@@ -47,7 +47,7 @@ def fork(
       decay; so does what is left of the parent's where the optimizer state was not kept and has to begin afresh;
     - another corpus, seed or batch size begins the data anew;
     - the optimizer's moments, where kept, are kept: surgery and data change what they average, which they forget
-      within some tens of steps.
+      within some hundred steps.
 
     Args:
         step: of the checkpoint; None: the last.

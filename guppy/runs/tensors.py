@@ -18,7 +18,8 @@ from guppy.runs.files import write_bytes
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file as one event. Its metadata holds a CRC-32, which the format itself lacks."""
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(tensors, metadata={"format": "pt", "crc32": _checksum(tensors)}))
+    # One entry: of several, safetensors writes now one, now the other first, and equal tensors would be unequal files.
+    write_bytes(path, save(tensors, metadata={"crc32": _checksum(tensors)}))
 
 
 def read_tensors(path: Path, mend: str) -> dict[str, Tensor]:

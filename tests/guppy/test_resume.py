@@ -16,7 +16,7 @@ from guppy.corpus import Corpus
 from guppy.runs import files, open_run, train_run, worker_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-STEPS = 900
+STEPS = 600
 
 
 def worker(path: Path, root: Path) -> subprocess.Popen:
@@ -43,12 +43,12 @@ def corpus(tmp_path) -> Corpus:
 
 
 def test_killed_at_any_moment_it_ends_in_the_same_weights(corpus, tmp_path):
-    options = {"steps": STEPS, "checkpoints": 40, "keep_trainer": "last"}
+    options = {"steps": STEPS, "checkpoints": 24, "keep_trainer": "last"}
     whole = train_run(make_run(tmp_path / "whole", corpus, **options), corpus=corpus)
     run = make_run(tmp_path / "killed", corpus, **options)
     chance = random.Random(time.time_ns())
     killed_at = []
-    for target in (0, 200, 500):
+    for target in (0, 150, 400):
         process = worker(run.path, tmp_path)
         while logged(run.path) < target and process.poll() is None:
             time.sleep(0.002)

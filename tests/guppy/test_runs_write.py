@@ -206,6 +206,9 @@ def test_tensors_come_back_bit_for_bit(tmp_path):
     }  # fmt: skip
     write_tensors(tmp_path / "x.safetensors", tensors)
     assert same(read_tensors(tmp_path / "x.safetensors", ""), tensors)
+    for _ in range(8):
+        write_tensors(tmp_path / "y.safetensors", tensors)
+        assert (tmp_path / "x.safetensors").read_bytes() == (tmp_path / "y.safetensors").read_bytes()
 
 
 def test_a_written_file_replaces_the_old_one_or_nothing(tmp_path, monkeypatch):
