@@ -97,8 +97,8 @@ class TrainConfig:
     seed: int = 0
     """Seeds the initial weights, the data order and the samples."""
     batch_size: int = 16
-    """Rows a step. Tuned, as `lr`, `decay` and `beta2` are, for `fry` in a minute on two CPU cores, where many small steps
-    beat few large ones; a GPU has room for 64 and more."""
+    """Rows a step. Tuned for `fry` in a minute on two CPU cores, as `lr`, `decay` and `beta2` are: there many small
+    steps beat few large ones. A GPU has room for 64 and more."""
     lr: float | None = None
     """Highest learning rate. None: 0.003 up to a width of 128, beyond it in inverse proportion to d_model, as AdamW's
     rates for hidden matrices should be (Yang et al. 2021, table 3)."""
