@@ -48,12 +48,16 @@ class Budget:
         # An end that takes more than half of the time cannot be reserved for.
         return (seconds - start.seconds) / (config.max_seconds - min(reserve, config.max_seconds / 2))
 
-    def affordable(self, cost: float, spent: float) -> int | None:
-        """How many more checkpoints of `cost` seconds fit after `spent` seconds on earlier ones; None: any number."""
+    def affordable(self, cost: float, spent: float, share: float) -> int | None:
+        """How many more checkpoints of `cost` seconds fit after `spent` seconds on earlier ones; None: any number.
+
+        A third may be spent at once, the rest as the budget's `share` grows: too early it is none, too."""
         seconds = self.config.max_seconds
         if seconds is None or cost <= 0:
             return None
         allowed = max(OVERHEAD * seconds, min(SHORT_OVERHEAD * seconds, SHORT_SECONDS))
+        if spent + cost > allowed * (1 + 2 * share) / 3:
+            return 0
         return int((allowed - spent) / cost)
 
 
@@ -78,8 +82,9 @@ class CheckpointPlan:
         left = left if affordable is None else min(left, affordable)
         if left < 2:  # the last one is for the end
             return False
+        doubled = step >= max(1, 2 * self.last_step) and step & (step - 1) == 0
         # Doubling all the way would leave nothing for the later part of a long run with few checkpoints.
-        doubled = step == max(1, 2 * self.last_step) and 3 * self.taken < 2 * (self.taken + left)
+        doubled = doubled and 3 * self.taken < 2 * (self.taken + left)
         # Shares are quotients of whole numbers: an even share may miss its step by one rounding.
         return doubled or share - self.last_share >= (1 - self.last_share) / left - 1e-9
 

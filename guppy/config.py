@@ -118,7 +118,7 @@ class TrainConfig:
     """How many checkpoints to aim for, step 0 and the last included."""
     heldout_rows: int = 256
     """Held-out rows scored at each checkpoint."""
-    sample_tokens: int = 48
+    sample_tokens: int = 40
     """Longest reply to a probe prompt, in tokens."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Arithmetic of the matrix products; weights and optimizer state stay float32."""

@@ -232,8 +232,9 @@ class _Trainer:
             yield Sample(self.step, prompt, reply.text)
 
     def checkpoint_due(self) -> bool:
-        affordable = self.budget.affordable(self.checkpoint_seconds, self.overhead)
-        return self.plan.due(self.step - self.state.start.step, self.share(), affordable)
+        share = self.share()
+        affordable = self.budget.affordable(self.checkpoint_seconds, self.overhead, share)
+        return self.plan.due(self.step - self.state.start.step, share, affordable)
 
     def checkpoint(self) -> Iterator[Event]:
         """Measure, then give the weights away. What it costs, the caller's part included, is reserved for the last."""

@@ -39,11 +39,17 @@ def test_a_reserve_leaves_half_of_the_time_for_training():
 
 
 def test_only_seconds_limit_checkpoints():
-    assert Budget(TrainConfig(steps=50)).affordable(cost=1.0, spent=100.0) is None
-    assert Budget(TrainConfig(max_seconds=600)).affordable(cost=0.0, spent=0.0) is None
-    assert Budget(TrainConfig(max_seconds=600)).affordable(cost=2.0, spent=20.0) == 20  # a tenth of 600 s is 60 s
-    assert Budget(TrainConfig(max_seconds=20)).affordable(cost=0.5, spent=1.0) == 8  # a quarter of 20 s is 5 s
-    assert Budget(TrainConfig(max_seconds=40)).affordable(cost=0.5, spent=1.0) == 10  # 6 s
+    def affordable(cost, spent, share=1.0, **budget):
+        return Budget(TrainConfig(**budget)).affordable(cost, spent, share)
+
+    assert affordable(1.0, 100.0, steps=50) is None
+    assert affordable(0.0, 0.0, max_seconds=600) is None
+    assert affordable(2.0, 20.0, max_seconds=600) == 20  # a tenth of 600 s is 60 s
+    assert affordable(0.5, 1.0, max_seconds=20) == 8  # a quarter of 20 s is 5 s
+    assert affordable(0.5, 1.0, max_seconds=40) == 10  # 6 s
+    assert affordable(2.0, 17.0, share=0.0, max_seconds=600) == 21  # a third of it at once
+    assert affordable(2.0, 19.0, share=0.0, max_seconds=600) == 0
+    assert affordable(2.0, 19.0, share=0.03, max_seconds=600) == 20
 
 
 def test_what_cannot_be_afforded_is_not_due():
