@@ -173,7 +173,7 @@ def test_twins_share_seed_and_threads(own: Path, new_jobs: Callable[..., Jobs]):
     assert mask.surgery.causal_mask and not open_.surgery.causal_mask
     same = ("seed", "threads", "train", "model", "tokenizer_sha256", "corpus")
     assert all(mask.manifest[key] == open_.manifest[key] for key in same) and mask.manifest["threads"] == 1
-    wait_for(lambda: all(status(own, run.id) == "finished" for run in (mask, open_)))
+    wait_for(lambda: all(run.steps for run in (mask, open_)))
     first = [run.model(0).state_dict() for run in (mask, open_)]
     assert all((first[0][name] == first[1][name]).all() for name in first[0])
     masses = [run.metrics.query("kind == 'eval'").future_mass.iloc[0] for run in (mask, open_)]
