@@ -20,6 +20,9 @@ from guppy.corpus import Corpus
 from guppy.runs import create_run, fork, train_run
 from guppy.surgery import Surgery
 
+# Other work may share the machine: patience costs a passing test nothing.
+expect.set_options(timeout=20_000)
+
 
 @pytest.fixture(scope="session")
 def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
