@@ -116,7 +116,7 @@ class TrainConfig:
     """Largest global gradient norm."""
     checkpoints: int = 24
     """How many checkpoints to aim for, step 0 and the last included."""
-    heldout_rows: int = 256
+    heldout_rows: int = 128
     """Held-out rows scored at each checkpoint."""
     sample_tokens: int = 40
     """Longest reply to a probe prompt, in tokens."""
