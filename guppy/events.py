@@ -64,6 +64,7 @@ class TrainerState:
 
     Attributes:
         start: where the budget began; a fork with a budget of its own begins where it was forked.
+        checkpoint_seconds, overhead_seconds, cheapest_seconds: what the last checkpoint, all, and the cheapest cost.
         tensors: the optimizer's moments, named after the parameters; empty for a fresh optimizer.
         measured: whether these weights were evaluated already; a fork begins with that.
     """
@@ -75,6 +76,7 @@ class TrainerState:
     scaler: dict[str, Any] = field(default_factory=dict)
     checkpoint_seconds: float = 0.0
     overhead_seconds: float = 0.0
+    cheapest_seconds: float = 0.0
     measured: bool = True
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 

@@ -97,6 +97,7 @@ class _Trainer:
         self.budget = Budget(config, self.state.start)
         self.step, self.tokens = self.state.progress.step, self.state.progress.tokens
         self.checkpoint_seconds, self.overhead = self.state.checkpoint_seconds, self.state.overhead_seconds
+        self.cheapest = self.state.cheapest_seconds
         self.saved_at = -1 if self.fresh else self.step
         self.step_seconds = 0.0
         self.pending: list[tuple[Step, Tensor, Tensor]] = []
@@ -233,13 +234,13 @@ class _Trainer:
 
     def checkpoint_due(self) -> bool:
         share = self.share()
-        affordable = self.budget.affordable(self.checkpoint_seconds, self.overhead, share)
+        affordable = self.budget.affordable(self.cheapest, self.overhead, share)
         return self.plan.due(self.step - self.state.start.step, share, affordable)
 
     def checkpoint(self) -> Iterator[Event]:
         """Measure, then give the weights away. What it costs, the caller's part included, is reserved for the last."""
-        began = time.perf_counter()
-        if self.checkpoint_due() or self.fresh:
+        began, first = time.perf_counter(), self.fresh
+        if first or self.checkpoint_due():
             self.plan.take(self.step - self.state.start.step, self.share())
         self.fresh = False
         yield from self.read(row_now=True)
@@ -248,6 +249,8 @@ class _Trainer:
         self.saved_at = self.step
         self.checkpoint_seconds = time.perf_counter() - began
         self.overhead += self.checkpoint_seconds
+        if not first:  # the very first one warms the kernels up, so it is no measure of what others will cost
+            self.cheapest = min(self.cheapest or self.checkpoint_seconds, self.checkpoint_seconds)
 
     def trainer_state(self) -> TrainerState:
         return TrainerState(
@@ -258,6 +261,7 @@ class _Trainer:
             scaler=self.scaler.state_dict(),
             checkpoint_seconds=self.checkpoint_seconds,
             overhead_seconds=self.overhead,
+            cheapest_seconds=self.cheapest,
             tensors=_copies(optimizer_tensors(self.model, self.optimizer)),
         )
 

@@ -1,3 +1,6 @@
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,3 +95,14 @@ def test_deterministic_kernels_are_asked_for_on_cuda_only_and_given_back():
         assert torch.are_deterministic_algorithms_enabled()
         assert torch.is_deterministic_algorithms_warn_only_enabled()
     assert torch.are_deterministic_algorithms_enabled() == before
+
+
+def test_waiting_threads_leave_the_cores_to_others():
+    """OpenMP reads the policy when torch is loaded, so it has to be set before that."""
+    program = "import guppy, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    command = [sys.executable, "-c", program]
+    said = subprocess.run(
+        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.split() == ["PASSIVE", "False"]

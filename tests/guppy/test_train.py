@@ -47,7 +47,7 @@ class Clock:
             self.now += self.step
             learn(trainer)
 
-        self.step = 0.03
+        self.step = 0.06
         monkeypatch.setattr(module._Trainer, "learn", slow)
 
 
@@ -176,6 +176,16 @@ def test_costly_checkpoints_become_few(corpus, monkeypatch):
     assert len(checkpoints) == 4  # six seconds at 1.5 s each
     shares = [event.trainer.progress.seconds / 60 for event in checkpoints]
     assert 0.3 < shares[2] < 0.7, "they do not all come at the beginning"
+
+
+def test_a_slow_first_checkpoint_does_not_cost_the_others(corpus, monkeypatch):
+    clock = Clock(monkeypatch)
+    checkpoints = []
+    for event in events_of(corpus, train_config(max_seconds=60, checkpoints=24)):
+        if isinstance(event, Checkpoint):
+            clock.now += 0.3 if checkpoints else 3.0
+            checkpoints.append(event)
+    assert len(checkpoints) >= 10
 
 
 def test_pauses_do_not_count(corpus, monkeypatch):
