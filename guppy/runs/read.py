@@ -172,8 +172,12 @@ def open_run(path: str | Path | Run) -> Run:
     if isinstance(path, Run):
         return path
     folder = Path(path)
-    if not folder.is_dir():
-        folder = find_run(str(path)) if RUN_ID.fullmatch(str(path)) else folder
+    if not (folder / files.MANIFEST).exists() and RUN_ID.fullmatch(str(path)):
+        try:  # a name may also be that of a folder at hand, as `guppy` is in the repository
+            folder = find_run(str(path))
+        except GuppyError:
+            if not folder.is_dir():
+                raise
     if not folder.is_dir():
         raise GuppyError(f"There is no run at {path}; `python -m guppy runs` lists those there are.")
     manifest = files.read_json(folder / files.MANIFEST, "this is no run, or a damaged one")

@@ -270,3 +270,20 @@ def test_surgery_that_does_not_fit_is_refused(corpus, tmp_path):
 def test_create_run_needs_a_fitting_device(corpus, tmp_path):
     with pytest.raises(GuppyError, match="no device"):
         create_run(tmp_path / "run", model=model_config(corpus), train=train_config(), corpus=corpus, device="abacus")
+
+
+def test_a_name_means_the_run_even_where_a_folder_is_called_so(trained, tmp_path, monkeypatch):
+    (tmp_path / trained.id).mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GUPPY_CHECKPOINTS", str(trained.path.parent))
+    assert open_run(trained.id).path == trained.path
+
+
+@pytest.mark.parametrize("name", ["fry", "guppy"])
+def test_bundled_runs_open_and_speak(name):
+    run = open_run(runs.roots()[-1] / name)
+    assert run.status == "finished" and "python -m guppy train" in run.manifest["notes"]
+    replies = {row.prompt: row.text for row in run.samples[run.samples.step == run.steps[-1]].itertuples()}
+    food = ("food", "flake", "pellet", "crumb")
+    assert any(word in replies["what is the meaning of life?"] for word in food)
+    assert torch.isfinite(run.model().embed.weight).all()
