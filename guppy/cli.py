@@ -10,6 +10,7 @@ import sys
 
 import typer
 
+from guppy.cli_bench import bench
 from guppy.cli_data import data
 from guppy.cli_models import export, inspect, sample, talk
 from guppy.cli_train import evaluate, fork, resume, runs, train
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 for command in (data, train, resume, fork, talk, sample, evaluate, inspect, runs, export):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:
