@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import math
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from statistics import median_low
 from typing import Any
 
 from guppy.config import TrainConfig
@@ -10,6 +13,8 @@ from guppy.config import TrainConfig
 # What evaluation, samples and files may cost of a time budget: a tenth, but of a short one up to a quarter, as long as
 # that is not over six seconds. Checkpoints that do not fit are left out.
 OVERHEAD, SHORT_OVERHEAD, SHORT_SECONDS = 0.1, 0.25, 6.0
+# A run that is stopped cools down over this share of the steps it has done.
+COOLDOWN = 0.1
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,15 @@ class Progress:
 
 @dataclass(frozen=True)
 class Budget:
-    """The steps, tokens or seconds of a TrainConfig, counted from `start`."""
+    """The steps, tokens or seconds of a TrainConfig, counted from `start`.
+
+    Of a budget of seconds the first `lead` are over when the first step begins (the first evaluation warms everything
+    up): they count, but the schedule begins after them, so that a slow beginning does not cost the warm-up.
+    """
 
     config: TrainConfig
     start: Progress = Progress()
+    lead: float = 0.0
 
     def share(self, step: float, tokens: float, seconds: float, reserve: float = 0.0) -> float:
         """How much of the budget is over at this point: 0 at the start, 1 at the end, more beyond.
@@ -45,8 +55,9 @@ class Budget:
             return (step - start.step) / config.steps
         if config.tokens is not None:
             return (tokens - start.tokens) / config.tokens
+        time = config.max_seconds - self.lead
         # An end that takes more than half of the time cannot be reserved for.
-        return (seconds - start.seconds) / (config.max_seconds - min(reserve, config.max_seconds / 2))
+        return (seconds - start.seconds - self.lead) / (time - min(reserve, time / 2))
 
     def affordable(self, cost: float, spent: float, share: float) -> int | None:
         """How many more checkpoints of `cost` seconds fit after `spent` seconds on earlier ones; None: any number.
@@ -59,6 +70,64 @@ class Budget:
         if spent + cost > allowed * (1 + 2 * share) / 3:
             return 0
         return int((allowed - spent) / cost)
+
+
+@dataclass(frozen=True)
+class Decline:
+    """The rate's way down in a cool-down: a straight line from `lr` to `end` over `steps` steps after `step`, or over
+    what was left of the budget then, if that is over sooner.
+
+    A tenth of the steps at full rate is enough for it (Hu et al. 2024, section 4.2)."""
+
+    step: int
+    steps: int
+    share: float
+    """Of the budget, when it began."""
+    lr: float
+    end: float
+
+    def rate(self, step: float, share: float) -> float:
+        """The learning rate at a step, with this share of the budget over."""
+        over = max((step - self.step) / self.steps, (share - self.share) / (1 - self.share))
+        return self.lr + (self.end - self.lr) * min(over, 1.0)
+
+
+@dataclass
+class Pace:
+    """How long a step takes now, and how much longer than when the last checkpoint was made."""
+
+    windows: deque[float] = field(default_factory=lambda: deque(maxlen=5))
+    since: int = 0
+    """Windows since the last checkpoint."""
+    at_checkpoint: float = 0.0
+    """Seconds a step around it: of two windows before it and three after; 0 until these are known."""
+
+    def add(self, seconds: float, steps: int) -> None:
+        """Note that so many steps took so long."""
+        self.windows.append(seconds / steps)
+        self.since += 1
+        if not self.at_checkpoint and self.since >= 3 and len(self.windows) == self.windows.maxlen:
+            self.at_checkpoint = self.seconds
+
+    def mark(self) -> None:
+        """A checkpoint was made now."""
+        self.since, self.at_checkpoint = 0, 0.0
+
+    @property
+    def seconds(self) -> float:
+        """Seconds a step; of the latest windows the middle one, so that one hiccup or compilation is none of it."""
+        return median_low(self.windows) if self.windows else 0.0
+
+    @property
+    def slowdown(self) -> float:
+        """How many times slower than at the last checkpoint the machine is now, at least 1: so will the next be."""
+        return max(1.0, self.seconds / self.at_checkpoint) if self.at_checkpoint else 1.0
+
+
+def cooldown_steps(done: int, *limits: float) -> int:
+    """Steps of a cool-down after `done` steps: at most each of the limits, at least 1."""
+    # Limits are quotients: a whole number may be missed by one rounding.
+    return max(1, int(min(math.ceil(COOLDOWN * done), *limits) + 1e-6))
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
@@ -56,6 +57,19 @@ class Sample:
     text: str
 
 
+@dataclass(frozen=True)
+class Cooldown:
+    """Training was told to stop with a cool-down: from `step` on the rate falls to its end, over `steps` at most.
+
+    Attributes:
+        seconds: until it has ended, its checkpoints included; an estimate.
+    """
+
+    step: int
+    steps: int
+    seconds: float
+
+
 @dataclass
 class TrainerState:
     """All that training needs beside the weights to go on as if it had never stopped.
@@ -66,6 +80,7 @@ class TrainerState:
         start: where the budget began; a fork with a budget of its own begins where it was forked.
         checkpoint_seconds, overhead_seconds, cheapest_seconds: what the last checkpoint, all, and the cheapest cost.
         tensors: the optimizer's moments, named after the parameters; empty for a fresh optimizer.
+        lead_seconds: of a budget of seconds, what was over before its first step.
         measured: whether these weights were evaluated already; a fork begins with that.
     """
 
@@ -77,6 +92,7 @@ class TrainerState:
     checkpoint_seconds: float = 0.0
     overhead_seconds: float = 0.0
     cheapest_seconds: float = 0.0
+    lead_seconds: float = 0.0
     measured: bool = True
     tensors: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
@@ -96,38 +112,57 @@ class TrainerState:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The weights (float32, on the CPU, a copy) after `step` updates, and how to go on from them."""
+    """The weights (float32, on the CPU, a copy) after `step` updates, and how to go on from them.
+
+    Attributes:
+        cooled: made in a cool-down, so that a run does not go on from here, but from where the cool-down began.
+    """
 
     step: int
     weights: dict[str, Tensor] = field(repr=False)
     trainer: TrainerState = field(repr=False)
+    cooled: bool = False
 
 
 @dataclass(frozen=True)
 class Done:
-    """The last event. A diverged run has made no checkpoint since it lost its numbers."""
+    """The last event. A diverged run has made no checkpoint since it lost its numbers.
+
+    Attributes:
+        decayed: whether the rate has fallen to its end: by the schedule, or in a cool-down that was not cut short.
+    """
 
     step: int
     status: Literal["finished", "stopped", "diverged"]
     message: str
+    decayed: bool = False
 
 
-Event = Step | Eval | Sample | Checkpoint | Done
+Event = Step | Eval | Sample | Cooldown | Checkpoint | Done
 
 
 class Control:
-    """How someone else tells training to wait or to stop. Read once a step."""
+    """How someone else tells training to wait or to stop. Read once a step.
+
+    Attributes:
+        stop: end at once, with the weights as they are.
+        cool: let the rate fall to its end first, in a tenth of the steps so far or what is left of the budget.
+        cooldown_seconds: the longest that this may take.
+        paused: wait; the clock stands still.
+    """
 
     stop = False
+    cool = False
+    cooldown_seconds = math.inf
     paused = False
 
     def poll(self) -> None:
         """Called once a step and while waiting; a subclass looks for orders here."""
 
     def wait(self) -> float:
-        """Return when training is to go on; the seconds that it waited."""
-        began = time.perf_counter()
-        while self.paused and not self.stop:
+        """Return when training is to go on, or to stop in whatever way; the seconds that it waited."""
+        began, cooling = time.perf_counter(), self.cool
+        while self.paused and not self.stop and self.cool == cooling:
             time.sleep(0.05)
             self.poll()
         return time.perf_counter() - began

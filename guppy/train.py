@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from guppy.batches import BatchSampler, heldout_batches
-from guppy.budget import Budget, CheckpointPlan, Progress
+from guppy.budget import Budget, CheckpointPlan, Decline, Pace, Progress, cooldown_steps
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
 from guppy.evaluate import FUTURE_MASS_ROWS, HELDOUT_BATCH, future_mass, heldout_losses, token_loss
-from guppy.events import Checkpoint, Control, Done, Eval, Event, Sample, Step, TrainerState
+from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Sample, Step, TrainerState
 from guppy.generate import generate
 from guppy.model import Guppy
 from guppy.optim import build_optimizer, learning_rate, load_optimizer, optimizer_tensors
@@ -48,15 +48,22 @@ def train(
 
     At a checkpoint come Step, Eval, a Sample for each probe prompt, then Checkpoint, all with its step.
 
+    `control` may stop it at any step, raw or with a cool-down. A cool-down begins with a Cooldown event that says how
+    long it will be, and a checkpoint of the weights as they were; its own end is a second checkpoint. A budget of
+    seconds holds for it too. Where the schedule's own decay ends sooner, the run is simply finished.
+
     Args:
         resume: go on from this state; takes the `weights` of the same Checkpoint as `init`.
         init: start from these weights instead of drawing them from the seed.
 
     With a budget of steps or tokens, the same arguments on the same device (and number of threads) give the same
-    weights bit for bit, stopped and resumed or not. A budget of seconds depends on the clock and cannot.
+    weights bit for bit, stopped and resumed or not; resumed from where a cool-down began, too. A budget of seconds
+    depends on the clock and cannot. It is kept to within a few percent or half a step, whichever is more: building the
+    model, evaluation, checkpoints and what the caller does with them are in it, and the schedule follows its share.
 
     Raises:
-        GuppyError: at once, for a model that the corpus or the surgery does not fit, or a device that is not there.
+        GuppyError: at once, for a model that the corpus or the surgery does not fit, or a device that is not there;
+            later, when a budget of seconds is over before the first step.
     """
     config = train_config.for_model(model_config)
     trainer = _Trainer(model_config, config, corpus, surgery or Surgery(), device, resume, init)
@@ -74,6 +81,7 @@ class _Trainer:
         resume: TrainerState | None,
         init: dict[str, Tensor] | None,
     ) -> None:
+        began = time.perf_counter()
         if model_config.vocab_size < corpus.tokenizer.vocab_size:
             needed = f"{model_config.vocab_size} tokens and the corpus {corpus.tokenizer.vocab_size}"
             raise GuppyError(f"The model knows {needed}; give a corpus with the model's tokenizer.")
@@ -94,13 +102,18 @@ class _Trainer:
         self.plan = CheckpointPlan(config.checkpoints)
         if resume is not None:
             self.restore(resume)
-        self.budget = Budget(config, self.state.start)
+        self.budget = Budget(config, self.state.start, self.state.lead_seconds)
         self.step, self.tokens = self.state.progress.step, self.state.progress.tokens
         self.checkpoint_seconds, self.overhead = self.state.checkpoint_seconds, self.state.overhead_seconds
         self.cheapest = self.state.cheapest_seconds
         self.saved_at = -1 if self.fresh else self.step
-        self.step_seconds = 0.0
+        self.pace = Pace()
+        self.cooldown: Cooldown | None = None
+        """What a stop with a cool-down was answered with."""
+        self.decline: Decline | None = None
+        """The rate's way in it; None too where the schedule's own decay ends sooner."""
         self.pending: list[tuple[Step, Tensor, Tensor]] = []
+        self.prepared = time.perf_counter() - began
 
     def restore(self, state: TrainerState) -> None:
         load_optimizer(self.model, self.optimizer, state.tensors)
@@ -119,18 +132,41 @@ class _Trainer:
 
     def share(self, steps: float = 0.0, tokens: float = 0.0, seconds: float = 0.0) -> float:
         """Share of the budget that is over so much after now; with time kept back for the last checkpoint."""
-        reserve = 1.1 * self.checkpoint_seconds
+        reserve = 1.1 * self.checkpoint_seconds * self.pace.slowdown
         return self.budget.share(self.step + steps, self.tokens + tokens, self.seconds + seconds, reserve)
 
     def over(self) -> bool:
-        """Whether the budget ends nearer to here than to the end of the next step."""
-        tokens = self.tokens / max(self.step, 1)
-        return self.share(0.5, tokens / 2, self.step_seconds / 2) >= 1
+        """Whether the budget ends nearer to here than to the end of the next step, or the cool-down is over."""
+        if self.decline is not None and self.step >= self.decline.step + self.decline.steps:
+            return True
+        return self.share(0.5, self.step_tokens / 2, self.pace.seconds / 2) >= 1
+
+    @property
+    def step_tokens(self) -> float:
+        return self.tokens / max(self.step, 1)
+
+    @property
+    def begun(self) -> bool:
+        """Whether a step of this budget was done."""
+        return self.step > self.state.start.step
+
+    def begin_budget(self) -> None:
+        """The first step comes now. Raises GuppyError when the time for it is over."""
+        seconds = self.config.max_seconds
+        if self.begun or seconds is None:
+            return
+        lead = self.seconds - self.state.start.seconds
+        if lead >= seconds:
+            mend = f"give {max(5, math.ceil(4 * lead))} s or more"
+            raise GuppyError(
+                f"The {seconds:g} s were over before the first step: it took {lead:.1f} s to begin; {mend}."
+            )
+        self.budget = replace(self.budget, lead=lead)
 
     # -- the run ---------------------------------------------------------------------------------
 
     def events(self, control: Control) -> Iterator[Event]:
-        self.began = time.perf_counter()
+        self.began = time.perf_counter() - self.prepared
         self.open_window()
         with self.precision.deterministic():
             try:
@@ -144,11 +180,13 @@ class _Trainer:
             yield from self.checkpoint()
         elif not self.state.measured:
             yield from self.measure()
+        self.begin_budget()
         self.open_window()
-        while not self.over() and not control.stop:
-            began = time.perf_counter()
+        while not self.over() and not control.stop and (self.begun or not control.cool):
+            if control.cool and self.cooldown is None:
+                yield from self.cool(control.cooldown_seconds)
+                self.open_window()
             self.learn()
-            self.step_seconds += 0.2 * (time.perf_counter() - began - self.step_seconds)
             if time.perf_counter() - self.read_at > SECONDS_BETWEEN_READS:
                 yield from self.read()
             if self.checkpoint_due():
@@ -159,15 +197,49 @@ class _Trainer:
                 yield from self.read()
                 self.began += control.wait()
                 self.open_window()
-        status = "finished" if self.over() else "stopped"
+        over = self.over()
         if self.saved_at != self.step:
             yield from self.checkpoint()
-        yield Done(self.step, status, f"{status.capitalize()} at step {self.step} after {self.seconds:.1f} s.")
+        yield self.done(over)
+
+    def done(self, over: bool) -> Done:
+        """The last word, after a budget or a cool-down that is over, or was not."""
+        at = f"at step {self.step} after {self.seconds:.1f} s"
+        if self.decline is None:
+            status = "finished" if over else "stopped"
+            return Done(self.step, status, f"{status.capitalize()} {at}.", decayed=over)
+        begin, steps = self.decline.step, self.step - self.decline.step
+        if over:
+            told = f"Cooled down over {_steps(steps)} after a stop at step {begin}; ended {at}."
+        else:
+            told = f"Stopped {at}, {_steps(steps)} into the cool-down of {self.decline.steps} from step {begin}."
+        return Done(self.step, "stopped", told, decayed=over)
+
+    def cool(self, longest: float) -> Iterator[Event]:
+        """Begin to cool down, for at most `longest` seconds. The weights as they are become a checkpoint first."""
+        pace, share, last = self.pace.seconds, self.share(), self.checkpoint_seconds * self.pace.slowdown
+        first = 0.0 if self.saved_at == self.step else last
+        a_step = max(self.share(1, self.step_tokens, pace) - share, 1e-12)
+        left = (1 - self.share(seconds=first)) / a_step
+        done = self.step - self.state.start.step
+        steps = cooldown_steps(done, longest / max(pace, 1e-12))
+        if left <= steps and share >= 1 - self.config.decay:  # the schedule's own decay is the shorter one
+            steps = max(1, round((1 - share) / a_step))
+            self.cooldown = Cooldown(self.step, steps, steps * pace + last)
+            yield self.cooldown
+            return
+        steps = cooldown_steps(done, steps, left)
+        self.cooldown = Cooldown(self.step, steps, first + steps * pace + last)
+        yield self.cooldown
+        if self.saved_at != self.step:
+            yield from self.checkpoint()
+        lr = learning_rate(share, self.config)
+        self.decline = Decline(self.step, steps, min(self.share(), 1 - 1e-9), lr, min(lr, self.config.min_lr))
 
     def learn(self) -> None:
         """One step."""
         batch = self.sampler.next()
-        lr = learning_rate(self.share(0.5, batch.n_tokens / 2, self.step_seconds / 2), self.config)
+        lr = self.rate(batch.n_tokens)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
         ids, targets = (x.to(self.device, non_blocking=True) for x in (batch.ids, batch.targets))
@@ -184,6 +256,11 @@ class _Trainer:
         at = Step(self.step, self.tokens, self.seconds, math.nan, lr, math.nan, math.nan)
         self.pending.append((at, loss.detach(), norm.detach()))
 
+    def rate(self, tokens: int) -> float:
+        """The learning rate of the next step, which learns from so many tokens: that in its middle."""
+        share = self.share(0.5, tokens / 2, self.pace.seconds / 2)
+        return self.decline.rate(self.step + 0.5, share) if self.decline else learning_rate(share, self.config)
+
     @contextmanager
     def dropout_of(self, step: int) -> Iterator[None]:
         """Draw what dropout drops from (seed, step), and leave the caller's random numbers alone."""
@@ -198,14 +275,17 @@ class _Trainer:
 
     def open_window(self) -> None:
         """Speed is measured from here."""
-        self.read_at, self.window = time.perf_counter(), self.tokens
+        self.read_at, self.window, self.window_step = time.perf_counter(), self.tokens, self.step
 
     def read(self, row_now: bool = False) -> Iterator[Step]:
         """Fetch the losses that wait on the device and yield those that are due; the others wait for the next."""
         if not self.pending:
             return
         losses = torch.stack([torch.stack((loss, norm.to(loss.dtype))) for _, loss, norm in self.pending]).tolist()
-        speed = (self.tokens - self.window) / max(time.perf_counter() - self.read_at, 1e-9)
+        elapsed = max(time.perf_counter() - self.read_at, 1e-9)
+        if self.step > self.window_step:
+            self.pace.add(elapsed, self.step - self.window_step)
+        speed = (self.tokens - self.window) / elapsed
         group: list[float] = []
         waiting = 0
         for (at, _, _), (loss, norm) in zip(self.pending, losses, strict=True):
@@ -234,20 +314,28 @@ class _Trainer:
 
     def checkpoint_due(self) -> bool:
         share = self.share()
+        # None in a cool-down, and none so late that the budget would be over after it, before its last steps are done.
+        cost = self.checkpoint_seconds * self.pace.slowdown if self.cheapest else 0.0
+        if self.decline is not None or self.share(seconds=2 * cost) >= 1:
+            return False
         affordable = self.budget.affordable(self.cheapest, self.overhead, share)
         return self.plan.due(self.step - self.state.start.step, share, affordable)
 
     def checkpoint(self) -> Iterator[Event]:
         """Measure, then give the weights away. What it costs, the caller's part included, is reserved for the last."""
         began, first = time.perf_counter(), self.fresh
-        if first or self.checkpoint_due():
+        if first:
+            self.plan.take(0, 0.0)
+        elif self.checkpoint_due():
             self.plan.take(self.step - self.state.start.step, self.share())
         self.fresh = False
         yield from self.read(row_now=True)
         yield from self.measure()
-        yield Checkpoint(self.step, _copies(self.model.state_dict()), self.trainer_state())
+        weights, cooled = _copies(self.model.state_dict()), self.decline is not None
+        yield Checkpoint(self.step, weights, self.trainer_state(), cooled)
         self.saved_at = self.step
         self.checkpoint_seconds = time.perf_counter() - began
+        self.pace.mark()
         self.overhead += self.checkpoint_seconds
         if not first:  # the very first one warms the kernels up, so it is no measure of what others will cost
             self.cheapest = min(self.cheapest or self.checkpoint_seconds, self.checkpoint_seconds)
@@ -262,6 +350,7 @@ class _Trainer:
             checkpoint_seconds=self.checkpoint_seconds,
             overhead_seconds=self.overhead,
             cheapest_seconds=self.cheapest,
+            lead_seconds=self.budget.lead,
             tensors=_copies(optimizer_tensors(self.model, self.optimizer)),
         )
 
@@ -271,6 +360,10 @@ class _Diverged(Exception):
 
     def __init__(self, step: int) -> None:
         self.step = step
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
 
 
 def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -34,23 +34,6 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-class Clock:
-    """A clock that stands still until it is told to move on."""
-
-    def __init__(self, monkeypatch) -> None:
-        self.now = 1000.0
-        module = __import__("sys").modules["guppy.train"]
-        monkeypatch.setattr(module.time, "perf_counter", lambda: self.now)
-        learn = module._Trainer.learn
-
-        def slow(trainer) -> None:
-            self.now += self.step
-            learn(trainer)
-
-        self.step = 0.06
-        monkeypatch.setattr(module._Trainer, "learn", slow)
-
-
 # -- what it says ------------------------------------------------------------------------------
 
 
@@ -64,7 +47,7 @@ def test_events_come_in_order(corpus):
         assert kinds == ([Step, *expected] if step else expected)
     assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 11))
     assert [event.step for event in events] == sorted(event.step for event in events)
-    assert events[-1] == Done(10, "finished", events[-1].message)
+    assert events[-1] == Done(10, "finished", events[-1].message, decayed=True)
 
 
 def test_numbers_are_what_they_say(corpus):
@@ -143,65 +126,6 @@ def test_a_budget_of_tokens_ends_nearest_to_it(corpus):
     assert abs(steps[-1].tokens - 3000) <= max(batches) / 2 + sum(batches) / len(batches) / 2
     assert events[-1].status == "finished"
     assert len(checkpoints_of(iter(events))) == 6
-
-
-def test_a_budget_of_seconds_ends_in_time_with_its_last_checkpoint(corpus, monkeypatch):
-    clock = Clock(monkeypatch)
-    config = train_config(max_seconds=60, checkpoints=24)
-    events, began = [], clock.now
-    for event in events_of(corpus, config):
-        if isinstance(event, Checkpoint):
-            clock.now += 0.2
-            events.append(event)
-        elif isinstance(event, Step):
-            clock.now += 0.001
-            last = event
-    assert abs(clock.now - began - 60) < 0.3
-    steps = [event.step for event in events]
-    assert len(steps) == 24 and steps[:6] == [0, 1, 2, 4, 8, 16] and steps[-1] == last.step
-    shares = [event.trainer.progress.seconds / 60 for event in events[12:]]
-    gaps = [b - a for a, b in pairwise(shares)]
-    assert max(gaps) < 1.3 * min(gaps)
-    assert last.lr < 0.02 * config.lr
-
-
-def test_costly_checkpoints_become_few(corpus, monkeypatch):
-    clock = Clock(monkeypatch)
-    began, checkpoints = clock.now, []
-    for event in events_of(corpus, train_config(max_seconds=60, checkpoints=24)):
-        if isinstance(event, Checkpoint):
-            clock.now += 1.5
-            checkpoints.append(event)
-    assert abs(clock.now - began - 60) < 0.5
-    assert len(checkpoints) == 4  # six seconds at 1.5 s each
-    shares = [event.trainer.progress.seconds / 60 for event in checkpoints]
-    assert 0.3 < shares[2] < 0.7, "they do not all come at the beginning"
-
-
-def test_a_slow_first_checkpoint_does_not_cost_the_others(corpus, monkeypatch):
-    clock = Clock(monkeypatch)
-    checkpoints = []
-    for event in events_of(corpus, train_config(max_seconds=60, checkpoints=24)):
-        if isinstance(event, Checkpoint):
-            clock.now += 0.3 if checkpoints else 3.0
-            checkpoints.append(event)
-    assert len(checkpoints) >= 10
-
-
-def test_pauses_do_not_count(corpus, monkeypatch):
-    clock = Clock(monkeypatch)
-
-    class Paused(Control):
-        def wait(self) -> float:
-            clock.now += 500
-            self.paused = False
-            return 500.0
-
-    control, began = Paused(), clock.now
-    for event in events_of(corpus, train_config(max_seconds=5), control=control):
-        if isinstance(event, Step) and event.step == 20:
-            control.paused = True
-    assert abs(clock.now - began - 505) < 0.1
 
 
 def test_waiting_ends_with_an_order(monkeypatch):
