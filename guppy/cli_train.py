@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guppy.cli_models import Json, RunName
+from guppy.cli_watch import finish, print_json, saying
 from guppy.errors import GuppyError
 
 if TYPE_CHECKING:
     from guppy.corpus import Corpus
-    from guppy.events import Control, Event
-    from guppy.runs import Run
-
-INTERRUPTED = 130
-"""Exit code of a run that was told to stop: what a shell gives a program that Ctrl-C ended."""
 
 Persona = Annotated[str | None, typer.Option(help="A persona's name, or the path of a persona file.")]
 Data = Annotated[Path | None, typer.Option(help="Instead: a folder made by `guppy data`, a .jsonl or a text file.")]
@@ -68,7 +60,11 @@ def train(
     name: Annotated[str, typer.Option(help="What people see; the directory's name if left out.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Train a model from scratch, for a number of steps, tokens or seconds. Ctrl-C stops it with a checkpoint."""
+    """Train a model from scratch, for a number of steps, tokens or seconds.
+
+    Ctrl-C stops it after a short cool-down, in which the learning rate falls to its end; Ctrl-C twice stops at once.
+    Either way nothing is lost: `resume` goes on as if it had not been stopped.
+    """
     _one_source(persona, data)
     from guppy.config import TrainConfig, preset
     from guppy.runs import create_run
@@ -93,16 +89,19 @@ def train(
         notes=_command("train"),
         keep_trainer=_kept(keep_trainer),
     )
-    _finish(run, as_json, corpus=corpus, threads=threads)
+    finish(run, as_json, corpus=corpus, threads=threads)
 
 
 def resume(run: RunName, threads: Threads = None, as_json: Json = False) -> None:
-    """Go on with a run from its last checkpoint, or begin one that is queued."""
+    """Go on with a run from its last checkpoint, or begin one that is queued.
+
+    A run that cooled down goes on from where it was told to stop, and the cool-down is dropped; `fork` keeps it.
+    """
     from guppy.runs import clear_command, open_run
 
     opened = open_run(run)
     clear_command(opened.path)  # an order to an earlier worker
-    _finish(opened, as_json, threads=threads)
+    finish(opened, as_json, threads=threads)
 
 
 def fork(
@@ -157,7 +156,7 @@ def fork(
         keep_trainer=_kept(keep_trainer),
         **_set(given),
     )
-    _finish(new, as_json, corpus=corpus, threads=threads)
+    finish(new, as_json, corpus=corpus, threads=threads)
 
 
 def evaluate(
@@ -173,16 +172,16 @@ def evaluate(
     opened = open_run(run)
     step = opened.last_step if step is None else step
     model = opened.model(step)
-    with _saying("Reading the data"):
+    with saying("Reading the data"):
         corpus = corpus_of(opened)
     same_data = corpus.sha256 == opened.manifest["corpus"].get("sha256")
     if not same_data:
         print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
-    with _saying("Scoring"):
+    with saying("Scoring"):
         scores = measure(model, corpus, rows)
     if as_json:
         facts = {"run": opened.id, "step": step, "surgery": opened.surgery.names, "same_data": same_data}
-        _print_json(facts | scores)
+        print_json(facts | scores)
         return
     print(f"{opened.id} at step {step}, {scores['rows']:,} held-out rows, {scores['tokens']:,} tokens")
     print(f"  loss         {scores['heldout_loss']:.4f} nats a token (perplexity {scores['perplexity']:.3g})")
@@ -198,118 +197,23 @@ def runs(as_json: Json = False) -> None:
     found = list_runs()
     if as_json:
         keys = ("id", "name", "status", "created", "steps", "surgery", "bundled", "error")
-        rows = [{key: getattr(run, key) for key in keys} | {"path": str(run.path)} for run in found]
-        _print_json({"runs": rows})
+        more = [{"path": str(run.path), "stop": run.manifest.get("stop")} for run in found]
+        rows = [{key: getattr(run, key) for key in keys} | each for run, each in zip(found, more, strict=True)]
+        print_json({"runs": rows})
         return
     if not found:
         print("There are no runs yet; `python -m guppy train --max-seconds 60 --out first` makes one.")
     for run in found:
         steps = f"{len(run.steps)} checkpoints to step {run.steps[-1]}" if run.steps else "no checkpoint"
-        what = run.error or " · ".join(filter(None, (run.status, steps, run.surgery_text)))
+        stop = run.manifest.get("stop")
+        cooled = f"cool-down from step {stop['step']}" if stop else None
+        what = run.error or " · ".join(filter(None, (run.status, cooled, steps, run.surgery_text)))
         print(f"{run.id:<24} {what}")
 
 
 # Typer names a command after its function, and `eval` is Python's own.
 evaluate.__name__ = "eval"
 COMMANDS = (train, resume, fork, evaluate, runs)
-
-
-# -- training, watched from a terminal -----------------------------------------------------------
-
-
-def _finish(run: Run, as_json: bool, *, corpus: Corpus | None = None, threads: int | None = None) -> None:
-    """Train a run to its end, showing how it goes; then say how it went, in the exit code too."""
-    from guppy.events import Done, Eval, Step
-    from guppy.runs import open_run, training
-
-    last: dict[str, Any] = {"loss": None, "heldout_loss": None}
-    done = None
-    with _stoppable() as control, _progress(run) as show:
-        for event in training(run, control, corpus=corpus, threads=threads):
-            show(event)
-            if isinstance(event, Step):
-                last["loss"] = event.loss
-            elif isinstance(event, Eval):
-                last["heldout_loss"] = event.loss
-            elif isinstance(event, Done):
-                done = event
-    run = open_run(run.path)
-    if as_json:
-        facts = {"run": run.id, "path": str(run.path), "status": done.status, "message": done.message}
-        _print_json(facts | {"step": done.step, "seconds": run.manifest["seconds"], **last, "steps": run.steps})
-    else:
-        print(done.message, file=sys.stderr)
-        print(run.path)
-    if done.status == "stopped":
-        print(f"`python -m guppy resume {shlex.quote(str(run.path))}` goes on from here.", file=sys.stderr)
-        raise typer.Exit(INTERRUPTED)
-    if done.status == "diverged":
-        raise typer.Exit(1)
-
-
-@contextmanager
-def _stoppable() -> Iterator[Control]:
-    """A control that Ctrl-C and SIGTERM set to stop; the second time they end the program as usual."""
-    from guppy.events import Control
-
-    control, before = Control(), {}
-
-    def stop(number: int, _frame: object) -> None:
-        control.stop = True
-        signal.signal(number, before[number])
-        print("Stopping with a checkpoint; once more to stop at once.", file=sys.stderr)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        before[number] = signal.signal(number, stop)
-    try:
-        yield control
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(run: Run) -> Iterator[Any]:
-    """A function to show events with: as a bar on a terminal, as a line for each checkpoint elsewhere."""
-    from guppy.budget import Budget, Progress
-
-    budget = Budget(run.train_config, Progress(**run.manifest.get("start", {})))
-    if sys.stderr.isatty():
-        with _bar(budget) as show:
-            yield show
-    else:
-        yield _line
-
-
-def _line(event: Event) -> None:
-    from guppy.events import Eval
-
-    if isinstance(event, Eval):
-        print(f"step {event.step}, {event.seconds:.0f} s, held-out loss {event.loss:.3f}", file=sys.stderr, flush=True)
-
-
-@contextmanager
-def _bar(budget: Any) -> Iterator[Any]:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
-
-    from guppy.events import Eval, Step
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    heldout = "–"
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task("reading the data", total=1.0)
-
-        def show(event: Event) -> None:
-            nonlocal heldout
-            if isinstance(event, Eval):
-                heldout = f"{event.loss:.3f}"
-            elif isinstance(event, Step):
-                speed = f"{event.tokens_per_second:,.0f} tokens/s"
-                what = f"step {event.step} · loss {event.loss:.3f} · held-out {heldout} · {speed}"
-                progress.update(task, description=what, completed=budget.share(event.step, event.tokens, event.seconds))
-
-        yield show
 
 
 # -- what the options mean -----------------------------------------------------------------------
@@ -324,7 +228,7 @@ def _corpus(persona: str | None, data: Path | None, rows: int, seed: int, tokeni
     from guppy import corpora
     from guppy.corpus import Corpus
 
-    with _saying("Reading the data"):
+    with saying("Reading the data"):
         if data is not None:
             own = data.is_dir() and tokenizer == "bpe"
             return Corpus.from_path(data, None if own else tokenizer)
@@ -360,16 +264,3 @@ def _command(name: str) -> str:
     hidden = typed.index("--out") + 1 if "--out" in typed else None
     words = [Path(word).name if index == hidden else word for index, word in enumerate(typed)]
     return "python -m guppy " + shlex.join(words)
-
-
-def _saying(what: str) -> Any:
-    """Say what takes a while, on a terminal."""
-    if not sys.stderr.isatty():
-        return nullcontext()
-    from rich.console import Console
-
-    return Console(stderr=True).status(f"{what} …")
-
-
-def _print_json(value: dict[str, Any]) -> None:
-    print(json.dumps(value))

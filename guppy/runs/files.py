@@ -155,6 +155,16 @@ def steps_in(run: Path) -> list[int]:
     return sorted(int(e.name) for e in entries if e.name.isdecimal() and (e / WEIGHTS).exists())
 
 
+def drop_steps(run: Path, last_step: int) -> None:
+    """Keep only the checkpoints up to a step."""
+    for step in steps_in(run):
+        if step > last_step:
+            # Gone for every reader at once; then file by file.
+            gone = run / STEPS / f"{UNFINISHED}dropped-{step}"
+            step_path(run, step).rename(gone)
+            shutil.rmtree(gone)
+
+
 def clear_unfinished(run: Path) -> None:
     """Remove what a killed writer left half-written. Only for the one who holds the run's lock."""
     for folder in (run, run / STEPS, *(step_path(run, step) for step in steps_in(run))):

@@ -13,12 +13,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from guppy.errors import GuppyError
 from guppy.runs.files import CONTROL, LOCK, UNFINISHED, write_json
 
-Command = Literal["run", "pause", "stop"]
+Command = Literal["run", "pause", "cool", "stop"]
+COMMANDS = get_args(Command)
 
 
 @contextmanager
@@ -40,7 +41,8 @@ def worker_of(run: Path) -> int | None:
 
 
 def send(run: Path, command: Command) -> None:
-    """Tell a run's worker to go on, to wait or to stop with a checkpoint; it looks about four times a second."""
+    """Tell a run's worker to go on, to wait, to stop after a cool-down, or to stop with its weights as they are; it
+    looks about four times a second."""
     write_json(run / CONTROL, {"command": command})
 
 
@@ -50,7 +52,7 @@ def received(run: Path) -> str | None:
         command = json.loads((run / CONTROL).read_bytes())["command"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return command if command in ("run", "pause", "stop") else None
+    return command if command in COMMANDS else None
 
 
 def clear_command(run: Path) -> None:

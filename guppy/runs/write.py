@@ -20,7 +20,7 @@ from guppy.budget import Progress
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.events import Checkpoint, Control, Done, Eval, Event, Sample, Step, TrainerState
+from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Sample, Step, TrainerState
 from guppy.precision import pick_device, pick_precision
 from guppy.runs import files
 from guppy.runs.lock import clear_command, locked, received
@@ -99,6 +99,7 @@ def create_run(
         "versions": _versions(),
         "seconds": 0.0,
         "steps_done": checkpoint.step if checkpoint else 0,
+        "stop": None,
         "notes": notes,
     }
     try:
@@ -135,6 +136,9 @@ def training(
     """Train a run from its last checkpoint (from scratch if it has none), yielding each event after it was written.
 
     `control.json` in the run's directory commands it (see `guppy.runs.send`), and so does `control`.
+
+    A run that was stopped with a cool-down goes on from where that began, as if it had not been stopped: the steps of
+    the cool-down, and the checkpoint at their end, are dropped. A fork (of either checkpoint) keeps both.
 
     Args:
         corpus: the run's corpus, if it is at hand; it is made again from the manifest otherwise.
@@ -234,6 +238,7 @@ class RunWriter:
     def __init__(self, run: Run) -> None:
         self.path, self.manifest = run.path, dict(run.manifest)
         self._rows: dict[str, Any] = {}
+        self._cooled = False
 
     def update(self, **changes: Any) -> None:
         """Change the manifest, on disk as well."""
@@ -242,6 +247,11 @@ class RunWriter:
 
     def rewind(self, state: TrainerState | None) -> None:
         """Forget everything after the checkpoint that training goes on from."""
+        stop = self.manifest.get("stop")
+        if stop is not None:
+            if state is None or state.progress.step <= stop["step"]:
+                files.drop_steps(self.path, stop["step"])
+            self.update(stop=None)
         last = state.progress.step - (0 if state.measured else 1) if state else -1
         for name in (files.METRICS, files.SAMPLES):
             files.drop_rows(self.path / name, last)
@@ -257,10 +267,13 @@ class RunWriter:
             self._append(files.METRICS, row | values)
         elif isinstance(event, Sample):
             self._append(files.SAMPLES, vars(event))
+        elif isinstance(event, Cooldown):
+            self.update(stop={"step": event.step, "cooldown_steps": event.steps})
         elif isinstance(event, Checkpoint):
             self.checkpoint(event)
         else:
-            self.update(status=event.status, message=event.message)
+            stop = self.manifest.get("stop") if self._cooled else None
+            self.update(status=event.status, message=event.message, stop=stop)
             if event.status == "stopped":
                 clear_command(self.path)
 
@@ -268,8 +281,9 @@ class RunWriter:
         """Write a checkpoint's directory, whole; and before it all rows that belong to it."""
         for file in self._rows.values():
             files.sync(file)
-        write_checkpoint(self.path, event.step, event.weights, event.trainer)
-        if self.manifest["keep_trainer"] == "last":
+        self._cooled = event.cooled
+        write_checkpoint(self.path, event.step, event.weights, event.trainer, moments=not event.cooled)
+        if self.manifest["keep_trainer"] == "last" and not event.cooled:
             for step in files.steps_in(self.path)[:-KEPT_TRAINERS]:
                 files.step_path(self.path, step).joinpath(files.TRAINER_TENSORS).unlink(missing_ok=True)
         self.update(steps_done=event.step, seconds=round(event.trainer.progress.seconds, 3))
@@ -291,12 +305,16 @@ class RunWriter:
         self._rows[name].flush()
 
 
-def write_checkpoint(run: Path, step: int, weights: dict[str, torch.Tensor], trainer: TrainerState | None) -> None:
-    """Write steps/<step>/ as one event; one that was there is replaced. Without a trainer it cannot be resumed."""
+def write_checkpoint(
+    run: Path, step: int, weights: dict[str, torch.Tensor], trainer: TrainerState | None, *, moments: bool = True
+) -> None:
+    """Write steps/<step>/ as one event; one that was there is replaced. It cannot be resumed without a trainer, or
+    without its `moments`: those of a checkpoint that cooled down are left out."""
     with files.whole_directory(files.step_path(run, step), replace=True) as draft:
         write_tensors(draft / files.WEIGHTS, weights)
         if trainer is not None:
-            write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)
+            if moments:
+                write_tensors(draft / files.TRAINER_TENSORS, trainer.tensors)
             files.write_json(draft / files.TRAINER, trainer.to_dict())
 
 
@@ -310,9 +328,14 @@ class _Orders(Control):
 
     def poll(self) -> None:
         self.other.poll()
+        if self.other.cool and not self.cool and self.command == "pause":
+            clear_command(self.run)
+            self.looked = 0.0
+        self.cooldown_seconds = self.other.cooldown_seconds
         if time.monotonic() - self.looked >= POLL_SECONDS:
             self.looked, self.command = time.monotonic(), received(self.run)
         self.stop = self.stop or self.other.stop or self.command == "stop"
+        self.cool = self.cool or self.other.cool or self.command == "cool"
         self.paused = self.other.paused or self.command == "pause"
 
     def wait(self) -> float:

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import sys
 import threading
@@ -129,25 +130,45 @@ def test_names_that_are_no_ids_are_refused(call):
     assert code == 1 and "is no name for a run" in err
 
 
-def test_ctrl_c_stops_with_a_checkpoint_and_resume_goes_on(call, root, first):
+def interrupt(root, run, *, from_step):
+    """Ctrl-C in this process, as soon as a run has come to a step, and again for each further step named."""
+
+    def send():
+        for step in from_step:
+            while not any(row["step"] >= step for row in files.read_rows(root / run / "metrics.jsonl")[0]):
+                time.sleep(0.005)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=send, daemon=True).start()
+
+
+def test_ctrl_c_cools_down_and_resume_goes_on_from_before(call, root):
     """Interrupted and resumed, the run ends in the weights of the undisturbed one."""
-
-    def interrupt():
-        while not files.read_rows(root / "broken" / "metrics.jsonl")[0]:
-            time.sleep(0.005)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    threading.Thread(target=interrupt, daemon=True).start()
-    code, said, err = call("train", *SMALL, "--checkpoints", 4, "--steps", 60, "--out", "broken", "--json")
-    stopped = open_run(root / "broken")
-    assert code == 130 and json.loads(said)["status"] == stopped.status == "stopped"
-    assert stopped.last_step == json.loads(said)["step"] < 60
-    assert "Stopping with a checkpoint" in err and "guppy resume" in err
+    interrupt(root, "broken", from_step=[30])
+    code, said, err = call("train", *SMALL, "--checkpoints", 4, "--steps", 300, "--out", "broken", "--json")
+    told, stopped = json.loads(said), open_run(root / "broken")
+    stop = stopped.manifest["stop"]
+    assert code == 130 and told["status"] == stopped.status == "stopped" and told["decayed"]
+    assert stop["step"] >= 30 and stop["cooldown_steps"] == -(-stop["step"] // 10)
+    assert stopped.last_step == told["step"] == stop["step"] + stop["cooldown_steps"] and stop["step"] in stopped.steps
+    assert re.search(rf"^Cooling down over {stop['cooldown_steps']} steps?, about \d+ s; Ctrl-C again stops", err, re.M)
+    assert f"goes on from step {stop['step']}, and drops the cool-down; `guppy fork` keeps it." in err
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    code, listed, _ = call("runs")
+    assert f"stopped · cool-down from step {stop['step']} · " in listed
     code, said, _ = call("resume", "broken", "--json")
     assert code == 0 and json.loads(said)["status"] == "finished"
-    assert call("train", *SMALL, "--checkpoints", 4, "--steps", 60, "--out", "whole")[0] == 0
+    assert call("train", *SMALL, "--checkpoints", 4, "--steps", 300, "--out", "whole")[0] == 0
     assert same(open_run(root / "broken").weights(), open_run(root / "whole").weights())
+
+
+def test_ctrl_c_twice_stops_at_once(call, root):
+    interrupt(root, "twice", from_step=[100, 101])
+    code, said, err = call("train", *SMALL, "--steps", 100_000, "--out", "twice", "--json")
+    told, stopped = json.loads(said), open_run(root / "twice")
+    assert code == 130 and told["status"] == "stopped" and not told["decayed"]
+    assert "Stopping at once, with a checkpoint." in err and "into the cool-down of" in told["message"]
+    assert stopped.last_step == told["step"] < stopped.manifest["stop"]["step"] + 10
 
 
 def test_a_diverged_run_is_no_success(call):
