@@ -91,20 +91,22 @@ def train_reference(
         raise GuppyError(f"the reference's own code stopped: {type(error).__name__}: {error}") from error
     last = recorder.points[-1]
     return Run(
-        recorder.name,
-        multiplied_parameters(recorder.model),
-        recorder.points,
-        last.step,
-        last.tokens,
-        last.seconds,
-        peak_memory_mib(),
-        config.max_steps,
-        "finished" if last.step >= config.max_steps else "stopped",
+        name=recorder.name,
+        parameters=multiplied_parameters(recorder.model),
+        points=recorder.points,
+        steps=last.step,
+        tokens=last.tokens,
+        seconds=last.seconds,
+        peak_memory_mib=peak_memory_mib(),
+        planned_steps=config.max_steps,
+        first_step_seconds=recorder.first_step_seconds,
+        status="finished" if last.step >= config.max_steps else "stopped",
     )
 
 
 def _import(checkout: Path) -> ModuleType:
     sys.path.insert(0, str(checkout))
+    sys.dont_write_bytecode = True  # the checkout stays as it is
     try:
         theirs = importlib.import_module("guppylm.train")
     except Exception as error:
@@ -139,6 +141,7 @@ class _Recorder:
         self.most_steps, self.own_interval = most_steps, own_interval
         self.watch = Stopwatch()
         self.steps = self.tokens = self.latest = 0
+        self.first_step_seconds = 0.0
         self.points: list[Point] = []
         self.model: nn.Module | None = None
         self.device = torch.device("cpu")
@@ -165,6 +168,9 @@ class _Recorder:
         return score.loss
 
     def count(self, tokens: int) -> None:
+        """A batch goes out, so the step before is done."""
+        if self.steps == 1:
+            self.first_step_seconds = self.watch.seconds
         self.steps, self.tokens, self.latest = self.steps + 1, self.tokens + tokens, tokens
 
     def finish(self, planned_steps: int) -> None:

@@ -83,13 +83,13 @@ def target_lines(targets: Sequence[Target], reference: Run | None) -> Iterator[s
         )
         rows.append(row[:columns])
     yield from table(rows)
-    if reference and reference.whole_seconds() is not None:
+    if reference and reference.stopped_early:
         yield (
             f"  The reference was stopped after {reference.steps:,} of its {reference.planned_steps:,} steps, on the "
             "schedule of all of them."
         )
     if any(target.extrapolated for target in targets):
-        yield f"  Extrapolated: its {reference.planned_steps:,} steps at {reference.seconds / reference.steps:.3f} s."
+        yield f"  Extrapolated: its {reference.planned_steps:,} steps at {reference.step_seconds:.3f} s."
 
 
 def step_lines(measured: dict[str, Any]) -> Iterator[str]:

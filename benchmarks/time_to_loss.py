@@ -27,6 +27,7 @@ class Run:
         parameters: those that a token is multiplied with, see `multiplied_parameters`.
         steps, tokens, seconds: what it did in all; evaluation is not in the seconds.
         planned_steps: what its schedule was made for, if it counts steps.
+        first_step_seconds: until its first step was done, what has to be built and warmed up included.
         status: "finished", "stopped" or "diverged".
     """
 
@@ -38,6 +39,7 @@ class Run:
     seconds: float
     peak_memory_mib: float
     planned_steps: int | None = None
+    first_step_seconds: float = 0.0
     status: str = "finished"
 
     @property
@@ -53,11 +55,20 @@ class Run:
         """Seconds of the first point measured at or under the target. Nothing is interpolated."""
         return next((point.seconds for point in self.points if point.loss <= target), None)
 
+    @property
+    def stopped_early(self) -> bool:
+        return self.planned_steps is not None and self.steps < self.planned_steps
+
+    @property
+    def step_seconds(self) -> float:
+        """Mean of its steps without the first, which warms up."""
+        return (self.seconds - self.first_step_seconds) / max(1, self.steps - 1)
+
     def whole_seconds(self) -> float | None:
         """What all planned steps would take at the pace of those it did, if it was stopped before."""
-        if self.planned_steps is None or self.steps >= self.planned_steps:
+        if self.planned_steps is None or not self.stopped_early:
             return None
-        return self.planned_steps * self.seconds / self.steps
+        return self.first_step_seconds + (self.planned_steps - 1) * self.step_seconds
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,6 @@ are built; warm-up and compilation are counted; reading data and scoring are not
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -24,10 +22,10 @@ import benchmarks.report as text
 from benchmarks.guppy_recipe import check_budget, throughput, train_ours
 from benchmarks.guppylm_reference import check_checkout, train_reference
 from benchmarks.harness import Parser, measure, run_main
+from benchmarks.results import check_outputs, give
 from benchmarks.time_to_loss import Run, Target, compare
 from benchmarks.yardstick import Yardstick, persona_folder, read_yardstick
 from guppy.config import preset
-from guppy.errors import GuppyError
 from guppy.precision import pick_device
 
 
@@ -49,7 +47,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--device", default="auto")
     add("--eval-rows", type=_positive, default=1600, metavar="N", help="score on the first so many evaluation rows")
     add("--eval-every", type=_positive, default=100, metavar="N", help="the reference's steps between scores")
-    add("--json", type=Path, metavar="FILE", help="all that was measured; - for stdout")
+    add("--json", metavar="FILE", help="all that was measured; - for stdout")
     add("--plot", type=_path, metavar="FILE.html", help="loss against seconds")
     add("--profile", action="store_true", help="our step's time by operation")
     return parser.parse_args(arguments)
@@ -85,11 +83,7 @@ def check(options: argparse.Namespace) -> None:
     options.device = str(pick_device(options.device))
     if options.reference is not None:
         check_checkout(options.reference)
-    if options.plot is not None and options.plot.suffix != ".html":
-        raise GuppyError(f"the plot {options.plot} should end in .html")
-    for path in (options.json, options.plot):
-        if path is not None and str(path) != "-" and (path.is_dir() or not os.access(path.absolute().parent, os.W_OK)):
-            raise GuppyError(f"{path} cannot be written; choose a file in a folder that exists")
+    check_outputs(options.json, options.plot)
 
 
 def bench(options: argparse.Namespace, work: Path) -> dict[str, Any]:
@@ -186,20 +180,9 @@ def main(arguments: list[str] | None = None) -> None:
     check(options)
     with tempfile.TemporaryDirectory(prefix="guppy-bench-") as work:
         measured = bench(options, Path(work))
-    to_stdout = str(options.json) == "-"
-    print("\n".join(["", *lines(measured)]), file=sys.stderr if to_stdout else sys.stdout)
+    give(document(measured), "\n".join(["", *lines(measured)]), options.json)
     if options.plot is not None:
         plot(measured, options.targets, options.plot)
-    if options.json is None:
-        return
-    written = json.dumps(document(measured), indent=2) + "\n"
-    if to_stdout:
-        sys.stdout.write(written)
-        return
-    try:
-        options.json.write_text(written, encoding="utf-8")
-    except OSError as error:
-        raise GuppyError(f"{options.json} cannot be written ({error.strerror}); choose another place") from None
 
 
 if __name__ == "__main__":

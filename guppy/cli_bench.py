@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -20,6 +19,13 @@ BENCHMARKS = {
     "hooks": "What hook points cost when nothing listens.",
 }
 
+# `python -m`, but modules are looked for here first and not where the caller is, who may have some of these names.
+LAUNCH = """
+import runpy, sys
+sys.path[0] = sys.argv.pop(1)
+runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
+"""
+
 bench = typer.Typer(help="Measure how fast this machine trains.", no_args_is_help=True, add_completion=False)
 
 
@@ -31,14 +37,10 @@ def start(name: str, arguments: list[str]) -> int:
     """
     if not (ROOT / "benchmarks" / f"{name}.py").exists():
         raise GuppyError(f"there is no benchmarks/{name}.py beside guppy/; take both from one checkout")
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     # Ctrl-C reaches both: the benchmark says what it has to say, and this process waits for that.
     handlers = {signal.SIGINT: signal.signal(signal.SIGINT, lambda *_: None)}
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-m", f"benchmarks.{name}", *arguments],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        )
+        process = subprocess.Popen([sys.executable, "-c", LAUNCH, str(ROOT), f"benchmarks.{name}", *arguments])
         handlers[signal.SIGTERM] = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         code = process.wait()
     finally:
