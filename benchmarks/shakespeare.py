@@ -36,6 +36,7 @@ import torch
 from benchmarks import harness, machine, nanogpt_reference, plot
 from benchmarks.harness import Say
 from benchmarks.nanogpt_reference import Evaluation
+from benchmarks.report import table
 from benchmarks.results import check_outputs, give
 from benchmarks.shakespeare_text import make_corpus, parts, read_text, validation_loss
 from guppy.config import ModelConfig, TrainConfig
@@ -114,8 +115,8 @@ GPU = Row(
 )
 
 
-def check_sizes(row: Row, text: str) -> None:
-    """Raises GuppyError when a row's windows do not fit the text, or its budget is no step."""
+def check(row: Row, text: str) -> None:
+    """Raises GuppyError when a row's windows do not fit the text, its budget is no step, or its rate is none."""
     needed = 10 * (row.context + 2)
     if len(text) < needed:
         raise GuppyError(
@@ -126,6 +127,14 @@ def check_sizes(row: Row, text: str) -> None:
     step = row.batch * row.context
     if row.budget < step:
         raise GuppyError(f"a budget of {row.budget:,} tokens is under one step of {step:,}; give more")
+    settings_of(row)
+
+
+def settings_of(row: Row) -> TrainConfig:
+    """Our training's. One held-out row and one token: hardly anything is evaluated on the clock, the rest beside it."""
+    return TrainConfig(
+        tokens=row.budget, batch_size=row.batch, lr=row.lr, checkpoints=CHECKPOINTS, heldout_rows=1, sample_tokens=1
+    )
 
 
 # -- the measurement -----------------------------------------------------------------------------
@@ -138,10 +147,7 @@ def run_ours(row: Row, text: str, threads: int | None, say: Say) -> dict[str, An
     model_config = ModelConfig(
         vocab_size=corpus.tokenizer.padded_vocab_size, n_ctx=row.context, act_fn="gelu", dropout=row.dropout, **shape
     )
-    # One held-out row and one token: all but nothing is evaluated on the clock, the rest here beside it.
-    train_config = TrainConfig(
-        tokens=row.budget, batch_size=row.batch, lr=row.lr, checkpoints=CHECKPOINTS, heldout_rows=1, sample_tokens=1
-    ).for_model(model_config)
+    train_config = settings_of(row).for_model(model_config)
     if threads:
         torch.set_num_threads(threads)
     device = pick_device(row.device)
@@ -159,7 +165,7 @@ def run_ours(row: Row, text: str, threads: int | None, say: Say) -> dict[str, An
                 judge.load_state_dict(event.weights)
                 loss = validation_loss(lambda ids, _: judge(ids), validation, row.context)
                 curve.append({"step": event.step, "tokens": tokens, "seconds": watch.seconds, "loss": loss})
-                say(curve[-1])
+                say(_line("guppy", curve[-1]))
         elif isinstance(event, Done) and event.status == "diverged":
             raise GuppyError(f"guppy's training: {event.message}")
     return _side(curve, watch.seconds, curve[-1]["step"], tokens, judge.n_params, train_config.to_dict())
@@ -183,7 +189,7 @@ def run_reference(row: Row, text: str, threads: int | None, checkout: Path, fold
         folder,
         list(row.flags),
         lambda logits: validation_loss(logits, validation, row.context),
-        lambda evaluation: say(point(evaluation)),
+        lambda evaluation: say(_line("nanogpt", point(evaluation))),
     )
     steps = row.steps + 1  # its loop ends with the step that follows the last evaluation
     curve = [point(evaluation) for evaluation in evaluations]
@@ -205,6 +211,14 @@ def _side(
         "curve": curve,
         "settings": settings,
     }
+
+
+def _line(name: str, point: dict[str, Any]) -> str:
+    return f"{name}: step {point['step']:,}, {point['seconds']:.1f} s, validation loss {point['loss']:.4f}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def seconds_to(curve: Sequence[dict[str, Any]], target: float) -> float | None:
@@ -237,18 +251,10 @@ def measure(row: Row, text: str, threads: int | None, checkout: Path | None) -> 
         os.environ.setdefault("PYTHONUTF8", "1")  # nanoGPT opens its text in the system's encoding
         with tempfile.TemporaryDirectory(prefix="nanogpt-") as folder:
             arguments = (row, text, threads, checkout.resolve(), Path(folder).resolve())
-            reference = harness.measure(run_reference, *arguments, say=_teller("nanogpt"))
-    ours = harness.measure(run_ours, row, text, threads, say=_teller("guppy"))
+            reference = harness.measure(run_reference, *arguments, say=_say)
+    ours = harness.measure(run_ours, row, text, threads, say=_say)
     compared = compare(row, ours, reference)
     return {"row": asdict(row), "guppy": ours, "nanogpt": reference, "compared": compared}
-
-
-def _teller(name: str) -> Say:
-    def tell(point: dict[str, Any]) -> None:
-        line = f"{name}: step {point['step']:,}, {point['seconds']:.1f} s, validation loss {point['loss']:.4f}"
-        print(line, file=sys.stderr, flush=True)
-
-    return tell
 
 
 # -- the report ----------------------------------------------------------------------------------
@@ -269,33 +275,26 @@ def report(document: dict[str, Any]) -> str:
 
 def _row_lines(result: dict[str, Any]) -> list[str]:
     row, settings = Row(**result["row"]), result["guppy"]["settings"]
-    sides = {name: result[name] for name in ("nanogpt", "guppy") if result[name]}
-    lines = [f"{row.device}: {row.shape}, dropout {row.dropout:g}"]
-    lines.append(
-        f"{'':8}{'parameters':>12}{'steps':>8}{'tokens':>12}{'seconds':>9}{'tokens/s':>10}{'MiB':>8}{'lowest loss':>13}"
-    )
-    for name, side in sides.items():
-        numbers = f"{side['parameters']:>12,}{side['steps']:>8,}{side['tokens']:>12,}{side['seconds']:>9.1f}"
-        measured = f"{side['tokens_per_second']:>10,.0f}{side['peak_memory_mib']:>8,.0f}{side['best']['loss']:>13.4f}"
-        lines.append(f"{name:8}{numbers}{measured}")
+    sides = [("", "parameters", "steps", "tokens", "seconds", "tokens/s", "MiB", "lowest loss")]
+    for name in ("nanogpt", "guppy"):
+        if side := result[name]:
+            counts = (f"{side[key]:,}" for key in ("parameters", "steps", "tokens"))
+            speed = (f"{side['seconds']:.1f}", f"{side['tokens_per_second']:,.0f}", f"{side['peak_memory_mib']:,.0f}")
+            sides.append((name, *counts, *speed, f"{side['best']['loss']:.4f}"))
+    times = [("seconds to loss", "", "nanogpt", "guppy", "ratio")]
+    for entry in result["compared"]:
+        numbers = (_number(entry[key], "{:.1f}") for key in ("nanogpt", "guppy", "ratio"))
+        times.append((f"{entry['loss']:.4f}", entry["name"], *numbers))
+    ours = f"batch {settings['batch_size']}, lr {_number(settings['lr'], '{:g}')}, budget {settings['tokens']:,} tokens"
+    lines = [f"{row.device}: {row.shape}, dropout {row.dropout:g}", *table(sides), *table(times), f"  guppy: {ours}"]
     if result["nanogpt"]:
         best = result["nanogpt"]["best"]
-        lines.append(f"nanogpt at its lowest, step {best['step']:,}: it prints {best['printed']:.4f} itself")
-    lines.append(f"guppy: batch {settings['batch_size']}, lr {settings['lr']:g}, budget {settings['tokens']:,} tokens")
-    lines.append(f"{'seconds to loss':24}{'nanogpt':>10}{'guppy':>10}{'ratio':>8}")
-    for entry in result["compared"]:
-        lines.append(
-            f"{entry['loss']:<8.4f}{entry['name']:16}{_number(entry['nanogpt'])}{_number(entry['guppy'])}{_ratio(entry['ratio'])}"
-        )
+        lines.append(f"  nanogpt prints {best['printed']:.4f} at its lowest, step {best['step']:,}")
     return lines
 
 
-def _number(seconds: float | None) -> str:
-    return f"{'–' if seconds is None else f'{seconds:.1f}':>10}"
-
-
-def _ratio(ratio: float | None) -> str:
-    return f"{'–' if ratio is None else f'{ratio:.1f}×':>8}"
+def _number(value: float | None, form: str) -> str:
+    return "–" if value is None else form.format(value)
 
 
 def curves(document: dict[str, Any]) -> dict[str, list[tuple[float, float]]]:
@@ -367,7 +366,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     text = read_text(options.data)
     rows = [adjusted(row, options) for row in pick_rows(options.device)]
     for row in rows:
-        check_sizes(row, text)
+        check(row, text)
     train_part, validation = parts(text)
     document = {
         "machine": machine.describe(pick_device(rows[-1].device)),
