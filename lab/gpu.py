@@ -7,19 +7,22 @@ next slice resumes it. Everywhere else this module does nothing.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from guppy.events import Control, Done, Step
+from guppy.events import Control, Cooldown, Done, Step
 from guppy.runs import clear_command, open_run, training
 
 SLICE = 40.0
 """Seconds of training in one loan."""
 LOAN = 60
-"""Seconds asked for: the slice, its data, its last step and checkpoint."""
+"""Seconds asked for: the slice, its data, its last step and checkpoint, or a cool-down."""
+COOLDOWN = 10.0
+"""The longest cool-down, in seconds: the slice waits for it, so it must end in the loan in which it began."""
 PERIOD = 0.3
 """Seconds between reports; a loan is only ended by its visitor's leaving after one."""
 
@@ -55,6 +58,8 @@ def train_slice(path: str, seconds: float) -> Iterator[dict[str, Any]]:
     for event in training(run, control):
         if isinstance(event, Step):
             report = report | {"step": event.step, "loss": event.loss}
+        if isinstance(event, Cooldown):
+            control.seconds = math.inf
         if isinstance(event, Done):
             report = report | {"step": event.step, "ended": event.status != "stopped" or not control.stop}
         if time.monotonic() - told >= PERIOD:
@@ -65,6 +70,8 @@ def train_slice(path: str, seconds: float) -> Iterator[dict[str, Any]]:
 
 class _Slice(Control):
     """Stops training so many seconds after its first step."""
+
+    cooldown_seconds = COOLDOWN
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

@@ -22,7 +22,7 @@ from typing import Any
 
 from guppy.errors import GuppyError
 from guppy.runs import clear_command, files, find_run, list_runs, open_run, roots, send, summary, worker_of
-from guppy.runs.lock import locked
+from guppy.runs.lock import Command, locked
 from lab import gpu
 from lab.orders import REPOSITORY, Limits, Order, free_number, make_run, twins
 
@@ -72,7 +72,7 @@ class Jobs:
         with self._lock:
             workers = dict(self._workers)
         for run_id, worker in workers.items():
-            self._stop_worker(run_id, worker)
+            self._stop_worker(run_id, worker, "stop")
         ends = time.monotonic() + wait
         for worker in workers.values():
             with suppress(subprocess.TimeoutExpired):
@@ -141,7 +141,14 @@ class Jobs:
         self.enqueue([run_id])
 
     def stop(self, run_id: str) -> None:
-        """End a run with a checkpoint. Raises GuppyError when it is not under way."""
+        """End a run after a cool-down. Raises GuppyError when it is not under way."""
+        self._end(run_id, "cool")
+
+    def stop_now(self, run_id: str) -> None:
+        """End a run, or its cool-down, with its weights as they are. Raises GuppyError when it is not under way."""
+        self._end(run_id, "stop")
+
+    def _end(self, run_id: str, command: Command) -> None:
         path = self._own(run_id, *ACTIVE)
         with self._lock:
             worker = self._workers.get(run_id)
@@ -149,9 +156,9 @@ class Jobs:
                 self._queue.remove(run_id)
                 _note(path, "stopped", "Stopped before it began.")
             elif worker is not None:
-                self._stop_worker(run_id, worker)
+                self._stop_worker(run_id, worker, command)
             else:
-                send(path, "stop")
+                send(path, command)
 
     def delete(self, run_id: str) -> None:
         """Remove a run from the disk. Raises GuppyError for a bundled one, and while it is under way."""
@@ -242,16 +249,16 @@ class Jobs:
         self._spent[run_id] += TICK
         if self._spent[run_id] > 1.1 * self.limits.max_seconds + 30 and run_id not in self._last_words:
             self._last_words[run_id] = f"Stopped after the {self.limits.max_seconds} s that this lab allows."
-            send(path, "stop")
+            send(path, "cool")
 
-    def _stop_worker(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:
+    def _stop_worker(self, run_id: str, worker: subprocess.Popen[bytes], command: Command) -> None:
         with suppress(GuppyError, OSError):
             path = find_run(run_id)
             if worker_of(path) is None:  # it is still coming up, and would not see an order
                 self._last_words[run_id] = "Stopped before it began."
                 worker.terminate()
             else:
-                send(path, "stop")
+                send(path, command)
 
     def _bury(self, run_id: str, worker: subprocess.Popen[bytes]) -> None:
         """Write down what a worker that is gone could not write itself."""
@@ -259,9 +266,10 @@ class Jobs:
         words = self._last_words.pop(run_id, None)
         with suppress(GuppyError, OSError):
             path = find_run(run_id)
-            status = open_run(path).manifest["status"]
+            manifest = open_run(path).manifest
+            status = manifest["status"]
             if words is not None and status in ("queued", "stopped"):
-                _note(path, "stopped", words)
+                _note(path, "stopped", f"{words} {manifest['message']}".strip())
             elif worker.returncode and status == "queued":
                 _note(path, "failed", _last_line(path / LOG))
 

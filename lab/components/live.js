@@ -16,10 +16,11 @@ lab.component("live", (root) => {
     pause: ["running"],
     resume: ["paused", "stopped", "interrupted", "failed"],
     stop: ["queued", "running", "paused"],
+    "stop-now": ["running", "paused"],
     delete: ["finished", "stopped", "interrupted", "diverged", "failed"],
   };
+  const TOLD = ["diverged", "failed", "interrupted"];
   const REFRESH = 5000;
-  const OWN_ONLY = new Set(["pause", "resume", "stop", "delete"]);
 
   // -- parts -----------------------------------------------------------------------------------------
 
@@ -35,7 +36,8 @@ lab.component("live", (root) => {
     onPick: (step) => lab.set({ step }),
   });
   const { bar, showLegend } = lab.curves.toolbar(chart, () => `${lab.state.run ?? "no run"} loss`);
-  root.append(lab.el("div", { class: "lab-live-head", "data-begins": "" }, name, status), message, numbers, bar, host);
+  const ways = lab.el("p", { class: "lab-message lab-ways" });
+  root.append(lab.el("div", { class: "lab-live-head", "data-begins": "" }, name, status), message, numbers, bar, host, ways);
 
   let feed = null;
   let unfollow = () => {};
@@ -62,20 +64,51 @@ lab.component("live", (root) => {
     );
   }
 
+  const steps = (count) => `${lab.count(count)} ${count === 1 ? "step" : "steps"}`;
+
+  /* What the two ways to stop would do now, in words: the trainer's own rule, guppy.budget.cooldown_steps. */
+  function stopping() {
+    const { train, start } = feed.manifest;
+    const last = feed.rows.findLast((row) => row.kind === "step");
+    const done = (last?.step ?? 0) - (start?.step ?? 0);
+    if (done < 1) return "";
+    const took = last.seconds - (start?.seconds ?? 0);
+    const left = lab.secondsLeft(feed.manifest, last);
+    const count = Math.ceil(done / 10);
+    const seconds = (took * count) / done;
+    const long =
+      left !== null && left <= seconds
+        ? `what is left of its budget, about ${lab.duration(left)}`
+        : `${steps(count)}, about ${lab.duration(Math.max(1, seconds))}`;
+    return `Stop lets the learning rate fall to ${train.min_lr ? "its end" : "zero"} first: ${long}. Stop now keeps the weights as they are.`;
+  }
+
+  function told(now) {
+    const { message, stop } = feed?.manifest ?? {};
+    if (now === "running" && stop) {
+      const end = stop.step + stop.cooldown_steps;
+      return `It was told to stop at step ${lab.count(stop.step)}. Its learning rate falls until step ${lab.count(end)}; then it ends.`;
+    }
+    if (now === "stopped" && stop) return `${message} Resume goes on from step ${lab.count(stop.step)} and drops the cool-down.`;
+    return TOLD.includes(now) ? message : "";
+  }
+
   function showStatus() {
     const run = lab.run();
     const now = feed?.manifest.status ?? run?.status ?? "";
+    const cooling = Boolean(feed?.manifest.stop) && lab.isActive(now);
     const preparing = now === "running" && !feed?.rows.length;
     name.textContent = run?.name ?? "No run yet";
-    status.textContent = preparing ? "preparing its data" : (WORDS[now] ?? now);
+    status.textContent = preparing ? "preparing its data" : cooling && now === "running" ? "cooling down" : (WORDS[now] ?? now);
     status.dataset.status = now;
-    const told = ["diverged", "failed", "interrupted"].includes(now) ? feed?.manifest.message : "";
-    message.hidden = !told;
-    message.textContent = told ?? "";
+    message.textContent = told(now) ?? "";
+    message.hidden = !message.textContent;
+    ways.textContent = feed && !cooling && ["running", "paused"].includes(now) ? stopping() : "";
     root.dataset.status = now;
     for (const [action, statuses] of Object.entries(MAY)) {
       const button = document.getElementById(`train-${action}`);
-      if (button) button.disabled = !run || (OWN_ONLY.has(action) && run.bundled) || !statuses.includes(now);
+      const may = statuses.includes(now) && !(action === "stop" && cooling);
+      if (button) button.disabled = !run || run.bundled || !may;
     }
   }
 

@@ -1,4 +1,4 @@
-"""Train: start a run, watch it learn, let it wait, go on or stop."""
+"""Train: start a run, watch it learn, let it wait, go on or stop, with a cool-down or without."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SURGERY = {
     "no 1/√d scale": "no-scale",
 }
 SECONDS, STEPS = "seconds", "steps"
-ACTIONS = {"pause": "Pause", "resume": "Resume", "stop": "Stop", "delete": "Delete"}
+ACTIONS = {"pause": "Pause", "resume": "Resume", "stop": "Stop", "stop_now": "Stop now", "delete": "Delete"}
 
 
 def build(view: gr.JSON) -> None:
@@ -40,7 +40,7 @@ def build(view: gr.JSON) -> None:
             place("live")
             with gr.Row(elem_id="train-actions"):
                 buttons = {
-                    action: gr.Button(name, size="sm", interactive=True, elem_id=f"train-{action}")
+                    action: gr.Button(name, size="sm", interactive=True, elem_id=f"train-{action.replace('_', '-')}")
                     for action, name in ACTIONS.items()
                 }
             place("samples")
@@ -125,7 +125,7 @@ def started(make: Callable[[], Order], start: Callable[[Order], list[str]]) -> I
 
 
 def _act(action: str, view: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """Pause, resume, stop or delete the run that the frame shows."""
+    """Pause, resume, stop (now) or delete the run that the frame shows."""
     try:
         run_id = str((view or {}).get("run") or "")
         getattr(jobs(), action)(run_id)

@@ -55,7 +55,7 @@ def test_a_run_from_start_to_finish(train: Page, workshop: Server):
     steps = [row["step"] for row in told if row["kind"] == "eval"]
     assert [int(step) for step in replies.locator("button").all_inner_texts()] == steps[::-1]
     expect(replies.first).to_have_class("current")
-    for action, enabled in {"pause": False, "resume": False, "stop": False, "delete": True}.items():
+    for action, enabled in {"pause": False, "resume": False, "stop": False, "stop-now": False, "delete": True}.items():
         expect(train.locator(f"#train-{action}")).to_be_enabled(enabled=enabled)
 
 
@@ -79,9 +79,11 @@ def test_closing_the_page_stops_nothing_and_others_see_the_same(
     expect(ready(third).locator(STATUS)).to_have_text("paused")
     second.locator("#train-resume").click()
     expect(third.locator(STATUS)).to_have_text("training", timeout=30_000)
+    expect(third.locator(".lab-ways")).to_contain_text("Stop lets the learning rate fall to zero first")
     third.locator("#train-stop").click()
     for page in (second, third):
         expect(page.locator(STATUS)).to_have_text("stopped", timeout=30_000)
+        expect(page.locator(".lab-live .lab-message").first).to_contain_text("Cooled down over")
     second.locator("#train-delete").click()
     for page in (second, third):
         page.wait_for_function("run => lab.state.run !== run && !lab.runs.some(({id}) => id === run)", arg=run)
@@ -172,5 +174,5 @@ def test_bundled_runs_take_no_orders(train: Page):
     if bundled is None:
         pytest.skip("no run is bundled yet")
     train.evaluate("run => lab.set({ run })", bundled)
-    for action in ("pause", "resume", "stop", "delete"):
+    for action in ("pause", "resume", "stop", "stop-now", "delete"):
         expect(train.locator(f"#train-{action}")).to_be_disabled()

@@ -60,6 +60,8 @@ def test_twins_take_turns(told: dict[str, Any], root: Path):
 
 def test_a_person_can_stop_it(told: dict[str, Any], root: Path):
     assert told["stopped"][-1]["ended"] and open_run(root / "long").status == "stopped"
+    stop = open_run(root / "long").manifest["stop"]
+    assert open_run(root / "long").last_step == stop["step"] + stop["cooldown_steps"]
     assert set(told["meanwhile"][:-1]) == {"running"}
 
 

@@ -96,12 +96,16 @@ def test_pause_resume_stop_and_delete(own: Path, new_jobs: Callable[..., Jobs], 
     wait_for(lambda: status(own, run_id) == "running")
     jobs.stop(run_id)
     wait_for(lambda: status(own, run_id) == "stopped" and worker_of(own / run_id) is None)
-    before = open_run(own / run_id).last_step
+    run = open_run(own / run_id)
+    stop, before = run.manifest["stop"], run.last_step
+    assert before == stop["step"] + stop["cooldown_steps"] and stop["step"] in run.steps
     wait_for(lambda: jobs.status(run_id, "stopped") == "stopped")
     jobs.resume(run_id)
     wait_for(lambda: open_run(own / run_id).metrics.step.max() > before)
-    jobs.stop(run_id)
+    assert before not in open_run(own / run_id).steps  # it went on from before the cool-down
+    jobs.stop_now(run_id)
     wait_for(lambda: jobs.status(run_id, status(own, run_id)) == "stopped")
+    assert open_run(own / run_id).manifest["stop"] is None
     jobs.delete(run_id)
     assert not list(own.glob("*long*"))
 
@@ -192,10 +196,11 @@ def test_quotas(own: Path, new_jobs: Callable[..., Jobs], queue: Callable[..., s
     wait_for(lambda: status(own, run_id) == "running")
     monkeypatch.setitem(jobs._spent, run_id, 1000.0)  # as if it had run for that long
     wait_for(lambda: "10 s that this lab allows" in open_run(own / run_id).manifest["message"])
+    assert "Cooled down over" in open_run(own / run_id).manifest["message"]
 
 
 @pytest.mark.parametrize("run_id", ["fry", "../escape", "nope", "", "a" * 100])
-@pytest.mark.parametrize("action", ["pause", "resume", "stop", "delete"])
+@pytest.mark.parametrize("action", ["pause", "resume", "stop", "stop_now", "delete"])
 def test_only_ones_own_runs_take_orders(
     own: Path, new_jobs: Callable[..., Jobs], monkeypatch: pytest.MonkeyPatch, action: str, run_id: str
 ):

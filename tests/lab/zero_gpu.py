@@ -76,7 +76,7 @@ def main() -> None:
         told["stopped"].append(report)
         told["meanwhile"].append(jobs.status("long", open_run(root / "long").status))
         if report["step"] > 5:
-            send(root / "long", "stop")
+            send(root / "long", "cool")
 
     tiny_run(root / "broken", corpus, steps=1)
     manifest = (root / "broken" / "run.json").read_bytes()
