@@ -93,7 +93,9 @@ def set_threads(threads: int | None) -> None:
 
 @dataclass
 class Stepper:
-    """Training steps as guppy.train takes them, cut into parts with a clock for each."""
+    """Training steps as guppy.train takes them, cut into parts with a clock for each.
+
+    A GPU is waited for after each part, which training itself does not do, so there the parts add up to more."""
 
     sampler: BatchSampler
     config: TrainConfig

@@ -24,6 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmarks.harness import run_main
 from guppy.config import ModelConfig, TrainConfig, preset
 from guppy.model import ACTIVATIONS, Guppy
 from guppy.optim import build_optimizer
@@ -164,4 +165,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_main(main)

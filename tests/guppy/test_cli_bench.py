@@ -16,14 +16,14 @@ ROOT = Path(__file__).resolve().parents[2]
 # In place of a benchmark: says how it was started; with "wait" it waits for Ctrl-C.
 ECHO = """
 import json, os, sys, time
-print(json.dumps({"arguments": sys.argv[1:], "folder": os.getcwd()}), flush=True)
-if sys.argv[1:] == ["wait"]:
-    try:
+try:
+    print(json.dumps({"arguments": sys.argv[1:], "folder": os.getcwd()}), flush=True)
+    if sys.argv[1:] == ["wait"]:
         time.sleep(60)
-    except KeyboardInterrupt:
-        time.sleep(0.3)
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
+except KeyboardInterrupt:
+    time.sleep(0.3)
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 sys.exit(7 if sys.argv[1:] else 0)
 """
 
