@@ -254,20 +254,24 @@ def draw(document: dict[str, Any]) -> Any:
     figure = make_subplots(2, 2, subplot_titles=axes, specs=[[{"secondary_y": True}] * 2] * 2, horizontal_spacing=0.18)
     for place, name in enumerate(axes):
         where = {"row": place // 2 + 1, "col": place % 2 + 1}
+        alone = len(AXES[name].curves) == 1
         for curve, colour in zip(AXES[name].curves, COLOURS, strict=False):
             fits = [point for point in curves[curve]["points"] if "failed" not in point]
-            for cost, label, dash in (("seconds", "s", "solid"), ("step_memory_mib", "MiB", "dot")):
+            for cost, label, dash in (("seconds", "seconds", "solid"), ("step_memory_mib", "MiB", "dot")):
                 figure.add_scatter(
                     x=[point["value"] for point in fits],
                     y=[point[cost] for point in fits],
-                    name=f"{curve}: {label}",
+                    name=label if alone else f"{label}; {curve}",
+                    legendgroup=label if alone else None,
+                    showlegend=not alone or place == 0,
                     line={"color": colour, "dash": dash},
                     secondary_y=label == "MiB",
                     **where,
                 )
-        figure.update_xaxes(type="log", title=AXES[name].unit, **where)
-        for label, right in (("seconds a step", False), ("MiB of a step", True)):
-            figure.update_yaxes(type="log", title=label, secondary_y=right, showgrid=not right, **where)
+        sizes = [point["value"] for point in curves[AXES[name].curves[0]]["points"]]
+        figure.update_xaxes(type="log", title=AXES[name].unit, tickvals=sizes, **where)
+        figure.update_yaxes(type="log", title="seconds a step", dtick="D2", secondary_y=False, **where)
+        figure.update_yaxes(type="log", title="MiB of a step", showgrid=False, secondary_y=True, **where)
     figure.update_layout(title="How a step's cost grows", template="plotly_white", height=800)
     return figure
 

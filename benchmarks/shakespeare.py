@@ -173,6 +173,8 @@ def run_ours(row: Row, text: str, threads: int | None, say: Say) -> dict[str, An
 
 def run_reference(row: Row, text: str, threads: int | None, checkout: Path, folder: Path, say: Say) -> dict[str, Any]:
     """Train with nanoGPT's own code. For a process of its own; `folder` is empty and may be filled."""
+    if row.device == "cpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""  # train.py asks any GPU for its dtypes, and would so begin to use it
     nanogpt_reference.copy(checkout, text, folder)
     ids = nanogpt_reference.prepare(folder)
     if len(ids) != len(parts(text)[1]):

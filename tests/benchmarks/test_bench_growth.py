@@ -40,7 +40,7 @@ def test_two_points_end_to_end(here: None, tmp_path: Path, capsys: pytest.Captur
     assert many["seconds"] > few["seconds"]
     assert set(curve["exponents"]) == {"seconds", "step_memory_mib"}
     assert f"{many['operations'] / many['seconds'] / PEAK:.1%}" in printed.err
-    assert "batch: MiB" in (tmp_path / "growth.html").read_text()
+    assert "MiB of a step" in (tmp_path / "growth.html").read_text()
 
 
 def test_a_point_in_a_process_of_its_own() -> None:
