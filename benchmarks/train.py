@@ -54,7 +54,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _path(value: str) -> Path:
-    return Path(value).absolute()
+    return Path(value).resolve()
 
 
 def _positive(value: str) -> int:

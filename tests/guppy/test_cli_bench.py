@@ -91,5 +91,5 @@ def test_the_real_one_says_a_mistake_in_one_line(tmp_path: Path) -> None:
     call = [sys.executable, "-m", "guppy", "bench", "train", "--reference", "nothing"]
     done = subprocess.run(call, capture_output=True, text=True, cwd=tmp_path, env=environment, check=False)
     assert done.returncode == 1 and done.stdout == ""
-    assert done.stderr.startswith(f"error: there is no folder {tmp_path / 'nothing'};")
+    assert done.stderr.startswith(f"error: there is no folder {tmp_path.resolve() / 'nothing'};")
     assert len(done.stderr.splitlines()) == 1
