@@ -82,8 +82,9 @@
   lab.isActive = (status) => ACTIVE.has(status);
 
   /* Seconds that a run's budget still needs, null where nothing tells. */
-  lab.secondsLeft = ({ train, parent }, last) => {
+  lab.secondsLeft = ({ train, parent, stop }, last) => {
     if (!last) return null;
+    if (stop) return Math.max(0, (last.seconds / last.step) * (stop.step + stop.cooldown_steps - last.step));
     if (train.max_seconds) return Math.max(0, train.max_seconds - last.seconds);
     const start = parent?.step ?? 0;
     const [done, goal] = train.steps ? [last.step - start, train.steps] : [last.tokens, train.tokens];
