@@ -101,7 +101,9 @@ def train(
         GuppyError: train.py failed, or did not evaluate as nanoGPT does.
     """
     sys.path.insert(0, str(folder))
-    network: Any = _imported("model").GPT
+    network: Any = getattr(_imported("model"), "GPT", None)
+    if network is None:
+        raise GuppyError("this model.py has no GPT; clone karpathy/nanoGPT")
     watch, pause = Stopwatch(), ExitStack()
     scores: list[tuple[float, float]] = []
     parameters = 0

@@ -277,6 +277,10 @@ def test_a_reference_without_its_model(tmp_path: Path, untouched: Path) -> None:
     assert "model.py cannot be imported (OSError: gone)" in reference_complains(odd, untouched)
 
 
+def test_a_reference_with_another_model(tmp_path: Path, untouched: Path) -> None:
+    assert "model.py has no GPT" in reference_complains(checkout(tmp_path / "other", model="x = 1"), untouched)
+
+
 def test_the_reference_does_not_download(tmp_path: Path, untouched: Path) -> None:
     nanogpt_reference.copy(checkout(tmp_path / "net"), TEXT, untouched)
     (untouched / nanogpt_reference.DATA / "input.txt").unlink()
