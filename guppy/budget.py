@@ -15,6 +15,8 @@ from guppy.config import TrainConfig
 OVERHEAD, SHORT_OVERHEAD, SHORT_SECONDS = 0.1, 0.25, 6.0
 # A run that is stopped cools down over this share of the steps it has done.
 COOLDOWN = 0.1
+# Batches differ in length and a machine has other things to do: steps that take this many times as long say nothing.
+NOISE = 1.4
 
 
 @dataclass(frozen=True)
@@ -120,8 +122,10 @@ class Pace:
 
     @property
     def slowdown(self) -> float:
-        """How many times slower than at the last checkpoint the machine is now, at least 1: so will the next be."""
-        return max(1.0, self.seconds / self.at_checkpoint) if self.at_checkpoint else 1.0
+        """How many times slower than at the last checkpoint the machine is now, and so will the next one be; 1 where
+        that is no more than steps differ anyway."""
+        ratio = self.seconds / self.at_checkpoint if self.at_checkpoint else 1.0
+        return ratio if ratio > NOISE else 1.0
 
 
 def cooldown_steps(done: int, *limits: float) -> int:
