@@ -108,8 +108,13 @@ class TrainConfig:
     """Share of the budget over which the rate rises from 0 to lr."""
     decay: float = 0.4
     """Share of the budget at its end over which the rate falls to min_lr (warmup-stable-decay)."""
+    optimizer: Literal["muon", "adamw"] = "muon"
+    """muon: Muon for the matrices inside the blocks, AdamW for all else. adamw: AdamW for all."""
+    momentum: float = 0.9
+    """Muon's."""
     beta1: float = 0.9
-    beta2: float = 0.99
+    """AdamW's, as beta2."""
+    beta2: float = 0.95
     weight_decay: float = 0.1
     """On matrices only; biases, LayerNorm gains and positions are not decayed."""
     grad_clip: float = 1.0
@@ -139,8 +144,12 @@ class TrainConfig:
             self.warmup >= 0 and self.decay >= 0 and self.warmup + self.decay <= 1,
             f"warmup ({self.warmup}) and decay ({self.decay}) are shares of the budget; together at most 1.",
         )
-        for name in ("beta1", "beta2"):
+        for name in ("beta1", "beta2", "momentum"):
             _require(0 <= getattr(self, name) < 1, f"{name} must be at least 0 and below 1.")
+        _require(
+            self.optimizer in ("muon", "adamw"),
+            f"optimizer must be muon or adamw, not {self.optimizer!r}.",
+        )
         _require(
             self.dtype in ("auto", "float32", "bfloat16", "float16"),
             f"dtype must be auto, float32, bfloat16 or float16, not {self.dtype!r}.",

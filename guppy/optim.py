@@ -1,35 +1,133 @@
-"""What turns gradients into steps: parameter groups, AdamW, and the learning rate over the budget."""
+"""What turns gradients into steps: Muon for the blocks' matrices, AdamW for the rest, and the rate over the budget."""
 
 from __future__ import annotations
 
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from typing import Any
+
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from guppy.config import TrainConfig
 from guppy.errors import GuppyError
 
+POLAR_EXPRESS = (
+    (8.28721201814563, -23.595886519098837, 17.300387312530933),
+    (4.107059111542203, -2.9478499167379106, 0.5448431082926601),
+    (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
+)
+"""Coefficients of a·x + b·x³ + c·x⁵ for each step: those that lift small singular values most (Amsel et al. 2025,
+"The Polar Express", table of section 4). The published ones go on; here no loss is gained after the third."""
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases, LayerNorm's gains and shifts, and the learned positions do not.
 
-    A bias or gain has no scale that the next layer could undo, and a position that is rarely trained (late in the
-    context) would only shrink."""
-    decay: list[nn.Parameter] = []
-    keep: list[nn.Parameter] = []
+def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows cols"]:
+    """Each matrix with its large and middling singular values moved to about 1 (0.2 to 2), in bfloat16.
+
+    Newton-Schulz iteration as Muon uses it (Jordan et al. 2024), begun from rows scaled by their overlap with all rows
+    (Prach and Lampert 2022, theorem 1). That bounds every singular value by 1, as dividing by the norm does, and leaves
+    less to do."""
+    if matrices.shape[-2] > matrices.shape[-1]:
+        return orthogonal(matrices.mT).mT
+    x = (matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-30)).bfloat16()
+    gram = x @ x.mT  # (n, rows, rows)
+    scale = gram.abs().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
+    x, gram = x * scale, gram * scale * scale.mT
+    for step, (a, b, c) in enumerate(POLAR_EXPRESS):
+        gram = x @ x.mT if step else gram
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose step is made orthogonal, for matrices (Jordan et al. 2024).
+
+    A step has the root mean square that AdamW's usually has, 0.2 times the rate (Liu et al. 2025, "Muon is scalable for
+    LLM training", section 2.2), so that one learning rate serves both. torch.optim.Muon does the same with five
+    iterations and one matrix at a time; this one needs three and takes matrices of one shape together.
+    """
+
+    def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            alike: dict[torch.Size, list[nn.Parameter]] = defaultdict(list)
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    alike[parameter.shape].append(parameter)
+            for shape, parameters in alike.items():
+                steps = orthogonal(torch.stack([self.direction(p, group["momentum"]) for p in parameters]))
+                rate = group["lr"] * 0.2 * math.sqrt(max(shape))
+                for parameter, step in zip(parameters, steps, strict=True):
+                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-rate)
+
+    def direction(self, parameter: nn.Parameter, momentum: float) -> Float[Tensor, "rows cols"]:
+        """Nesterov's: the gradient mixed with the mean of the gradients that it has just joined."""
+        state = self.state[parameter]
+        if not state:
+            state["momentum_buffer"] = torch.zeros_like(parameter)
+        mean = state["momentum_buffer"].lerp_(parameter.grad, 1 - momentum)
+        return parameter.grad.lerp(mean, momentum)
+
+
+class Together:
+    """Optimizers of different parameters, driven as one."""
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [group for part in self.parts for group in part.param_groups]
+
+    def step(self) -> None:
+        for part in self.parts:
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for part in self.parts:
+            part.zero_grad(set_to_none)
+
+
+def build_optimizer(model: nn.Module, config: TrainConfig) -> Together:
+    """Muon for the matrices inside the blocks and AdamW (Loshchilov and Hutter 2019) for all else; or AdamW alone.
+
+    Args:
+        config: with a learning rate, as `TrainConfig.for_model` gives it.
+    """
+    matrices, decaying, kept = split_parameters(model)
+    muon = config.optimizer == "muon"
+    groups = [
+        {"params": decaying if muon else matrices + decaying, "weight_decay": config.weight_decay},
+        {"params": kept, "weight_decay": 0.0},
+    ]
+    on = kept[0].device.type
+    # One fused kernel for all parameters where the device has one.
+    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=on in ("cpu", "cuda"))
+    if not (muon and matrices):
+        return Together(adamw)
+    return Together(Muon(matrices, config.lr, config.momentum, config.weight_decay), adamw)
+
+
+def split_parameters(model: nn.Module) -> tuple[list[nn.Parameter], list[nn.Parameter], list[nn.Parameter]]:
+    """Parameters by treatment: the blocks' matrices, other matrices that decay, and what does not decay.
+
+    Biases, LayerNorm's gains and shifts, and the learned positions do not: a bias or gain has no scale that the next
+    layer could undo, and a position that is rarely trained (late in the context) would only shrink. The embedding is no
+    map between directions but a row for each token, so Muon's geometry is not for it."""
+    matrices: list[nn.Parameter] = []
+    decaying: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        (decay if parameter.ndim >= 2 and not name.startswith("pos_embed") else keep).append(parameter)
-    return [{"params": decay, "weight_decay": weight_decay}, {"params": keep, "weight_decay": 0.0}]
-
-
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019), one fused kernel for all parameters where the device has one."""
-    device = next(model.parameters()).device
-    return torch.optim.AdamW(
-        parameter_groups(model, config.weight_decay),
-        lr=config.lr,
-        betas=(config.beta1, config.beta2),
-        fused=device.type in ("cpu", "cuda"),
-    )
+        if parameter.ndim < 2 or name.startswith("pos_embed"):
+            kept.append(parameter)
+        else:
+            (matrices if name.startswith("blocks.") else decaying).append(parameter)
+    return matrices, decaying, kept
 
 
 def learning_rate(share: float, config: TrainConfig) -> float:
@@ -46,29 +144,37 @@ def learning_rate(share: float, config: TrainConfig) -> float:
     return config.min_lr + (config.lr - config.min_lr) * max(left, 0.0) / config.decay
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+def optimizer_tensors(model: nn.Module, optimizer: Together) -> dict[str, Tensor]:
     """The optimizer's state as flat tensors named `exp_avg.<parameter>` and so on; empty before the first step."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return {
         f"{key}.{names[parameter]}": value.detach()
-        for parameter, state in optimizer.state.items()
+        for part in optimizer.parts
+        for parameter, state in part.state.items()
         for key, value in state.items()
     }
 
 
-def load_optimizer(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
+def load_optimizer(model: nn.Module, optimizer: Together, tensors: dict[str, Tensor]) -> None:
     """Put back what `optimizer_tensors` gave; nothing means a fresh optimizer. Raises GuppyError on a misfit."""
     if not tensors:
         return
-    state: dict[nn.Parameter, dict[str, Tensor]] = {}
-    for name, parameter in model.named_parameters():
-        try:
-            state[parameter] = {key: tensors[f"{key}.{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
-        except KeyError as error:
-            raise GuppyError(f"The trainer state has no {error.args[0]}; fork from this step instead.") from None
-        if state[parameter]["exp_avg"].shape != parameter.shape:
-            raise GuppyError(f"The trainer state of {name} has another shape; fork from this step instead.")
-    indexed = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    groups = optimizer.state_dict()["param_groups"]
-    # load_state_dict moves the moments to each parameter's device and leaves `step` where the kernel wants it.
-    optimizer.load_state_dict({"state": {i: state[p] for i, p in enumerate(indexed)}, "param_groups": groups})
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for part in optimizer.parts:
+        indexed = [parameter for group in part.param_groups for parameter in group["params"]]
+        state = {i: _state_of(part, names[parameter], parameter, tensors) for i, parameter in enumerate(indexed)}
+        # load_state_dict moves the moments to each parameter's device and leaves `step` where the kernel wants it.
+        part.load_state_dict({"state": state, "param_groups": part.state_dict()["param_groups"]})
+
+
+def _state_of(
+    part: torch.optim.Optimizer, name: str, parameter: nn.Parameter, tensors: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    keys = ("momentum_buffer",) if isinstance(part, Muon) else ("exp_avg", "exp_avg_sq", "step")
+    try:
+        state = {key: tensors[f"{key}.{name}"] for key in keys}
+    except KeyError as error:
+        raise GuppyError(f"The trainer state has no {error.args[0]}; fork from this step instead.") from None
+    if state[keys[0]].shape != parameter.shape:
+        raise GuppyError(f"The trainer state of {name} has another shape; fork from this step instead.")
+    return state

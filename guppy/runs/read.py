@@ -59,7 +59,7 @@ class Run:
 
     @cached_property
     def train_config(self) -> TrainConfig:
-        return TrainConfig.from_dict(self.manifest["train"])
+        return _train_config(self.manifest)
 
     @cached_property
     def surgery(self) -> Surgery:
@@ -245,10 +245,15 @@ def _check_manifest(folder: Path, manifest: dict[str, Any]) -> None:
             raise GuppyError(f"{folder / files.MANIFEST} has no usable {key!r}; copy the run again.")
     try:
         model, surgery = ModelConfig.from_dict(manifest["model"]), Surgery.from_dict(manifest["surgery"])
-        TrainConfig.from_dict(manifest["train"])
+        _train_config(manifest)
         surgery.check(model.n_layers, model.n_heads)
     except (GuppyError, TypeError, ValueError) as error:
         raise GuppyError(f"{folder / files.MANIFEST} is damaged: {error}") from None
+
+
+def _train_config(manifest: dict[str, Any]) -> TrainConfig:
+    # Manifests from when there was only AdamW do not name it.
+    return TrainConfig.from_dict({"optimizer": "adamw"} | manifest["train"])
 
 
 @lru_cache(maxsize=32)

@@ -6,7 +6,14 @@ from networks import some_ids, tiny
 
 from guppy.config import ModelConfig, TrainConfig
 from guppy.errors import GuppyError
-from guppy.optim import build_optimizer, learning_rate, load_optimizer, optimizer_tensors, parameter_groups
+from guppy.optim import (
+    build_optimizer,
+    learning_rate,
+    load_optimizer,
+    optimizer_tensors,
+    orthogonal,
+    split_parameters,
+)
 
 
 def stepped(model, optimizer, steps: int) -> None:
@@ -16,21 +23,71 @@ def stepped(model, optimizer, steps: int) -> None:
         optimizer.zero_grad()
 
 
-def test_only_matrices_decay():
-    model = tiny()
+def treated(model):
     names = {parameter: name for name, parameter in model.named_parameters()}
-    decaying, kept = ([names[p] for p in group["params"]] for group in parameter_groups(model, 0.1))
-    assert (
-        "embed.weight" in decaying and "blocks.0.attn.qkv.weight" in decaying and "blocks.1.mlp.down.weight" in decaying
-    )
-    assert "pos_embed.weight" in kept
+    return tuple({names[p] for p in part} for part in split_parameters(model))
+
+
+def test_each_parameter_has_its_treatment():
+    model = tiny()
+    matrices, decaying, kept = treated(model)
+    assert matrices == {
+        f"blocks.{layer}.{name}.weight" for layer in range(2) for name in ("attn.qkv", "attn.out", "mlp.up", "mlp.down")
+    }
+    assert decaying == {"embed.weight"}
     assert all(name.endswith("bias") or "ln" in name or name == "pos_embed.weight" for name in kept)
-    assert sorted(decaying + kept) == sorted(names.values())
+    assert matrices | decaying | kept == {name for name, _ in model.named_parameters()}
+
+
+def test_muons_and_adamws_parts_share_rate_and_decay():
+    optimizer = build_optimizer(tiny(), TrainConfig(steps=1, lr=0.01, weight_decay=0.5))
+    assert [type(part).__name__ for part in optimizer.parts] == ["Muon", "AdamW"]
+    assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.5, 0.0]
+    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
+    alone = build_optimizer(tiny(), TrainConfig(steps=1, lr=0.01, weight_decay=0.5, optimizer="adamw"))
+    assert [type(part).__name__ for part in alone.parts] == ["AdamW"]
+    assert sum(len(group["params"]) for group in alone.param_groups) == len(list(tiny().parameters()))
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (24, 72), (72, 24)])
+def test_orthogonal_evens_singular_values_out(shape):
+    u, _, v = torch.linalg.svd(torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
+    spectrum = torch.logspace(0, -2, min(shape))
+    found = orthogonal(u @ torch.diag(spectrum) @ v).float()
+    assert found.shape == (3, *shape)
+    values = torch.linalg.svdvals(found)
+    assert (values > 0.15).all() and (values < 2.5).all()  # from 100 : 1
+    nearest = u @ v
+    assert (found * nearest).sum() / found.norm() / nearest.norm() > 0.8
+
+
+def test_orthogonal_does_not_care_about_scale_and_survives_zeros():
+    matrix = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(orthogonal(matrix * 1e-6), orthogonal(matrix), rtol=0.02, atol=0.02)
+    torch.testing.assert_close(orthogonal(matrix * 1e6), orthogonal(matrix), rtol=0.02, atol=0.02)
+    assert torch.equal(orthogonal(torch.zeros(1, 4, 8)), torch.zeros(1, 4, 8, dtype=torch.bfloat16))
+
+
+def test_a_muon_step_is_the_orthogonal_momentum():
+    """By hand, one matrix at a time, for two steps of Nesterov's momentum."""
+    model = tiny()
+    config = TrainConfig(steps=1, lr=0.01, momentum=0.8, weight_decay=0.5)
+    optimizer = build_optimizer(model, config)
+    weight = model.blocks[0].mlp.up.weight
+    mean, expected = torch.zeros_like(weight), weight.detach().clone()
+    for seed in range(2):
+        model(some_ids(model, seed=seed)).square().mean().backward()
+        mean = 0.8 * mean + 0.2 * weight.grad
+        step = orthogonal((0.8 * mean + 0.2 * weight.grad)[None])[0]
+        expected = expected * (1 - 0.01 * 0.5) - 0.01 * 0.2 * math.sqrt(max(weight.shape)) * step
+        optimizer.step()
+        optimizer.zero_grad()
+        torch.testing.assert_close(weight.detach(), expected, rtol=1e-2, atol=1e-3)
 
 
 def test_a_step_is_adamws():
     model = tiny()
-    config = TrainConfig(steps=1, lr=0.01, beta1=0.8, beta2=0.9, weight_decay=0.5)
+    config = TrainConfig(steps=1, lr=0.01, beta1=0.8, beta2=0.9, weight_decay=0.5, optimizer="adamw")
     optimizer = build_optimizer(model, config)
     weight, bias = model.blocks[0].mlp.up.weight, model.blocks[0].mlp.up.bias
     w, b = weight.detach().clone(), bias.detach().clone()
@@ -61,9 +118,10 @@ def test_without_warmup_or_decay_the_rate_is_flat():
     assert [learning_rate(share, config) for share in (0.0, 0.5, 1.0)] == [0.5, 0.5, 0.5]
 
 
-def test_saved_state_goes_on_bit_for_bit():
+@pytest.mark.parametrize("name", ["muon", "adamw"])
+def test_saved_state_goes_on_bit_for_bit(name):
     model, other = tiny(), tiny()
-    config = TrainConfig(steps=1, lr=0.01)
+    config = TrainConfig(steps=1, lr=0.01, optimizer=name)
     optimizer = build_optimizer(model, config)
     stepped(model, optimizer, 3)
     saved = {name: tensor.clone() for name, tensor in optimizer_tensors(model, optimizer).items()}
@@ -81,7 +139,7 @@ def test_nothing_saved_is_a_fresh_optimizer():
     optimizer = build_optimizer(model, TrainConfig(steps=1, lr=0.01))
     assert optimizer_tensors(model, optimizer) == {}
     load_optimizer(model, optimizer, {})
-    assert not optimizer.state
+    assert not any(part.state for part in optimizer.parts)
 
 
 def test_a_misfit_is_said():
@@ -92,5 +150,8 @@ def test_a_misfit_is_said():
     missing = {name: tensor for name, tensor in saved.items() if name != "exp_avg.embed.weight"}
     with pytest.raises(GuppyError, match=r"no exp_avg\.embed\.weight"):
         load_optimizer(model, optimizer, missing)
+    other = build_optimizer(model, TrainConfig(steps=1, lr=0.01, optimizer="adamw"))
+    with pytest.raises(GuppyError, match=r"no exp_avg\.blocks"):
+        load_optimizer(model, other, saved)
     with pytest.raises(GuppyError, match="another shape"):
         load_optimizer(model, optimizer, saved | {"exp_avg.embed.weight": torch.zeros(2, 2)})
