@@ -36,28 +36,41 @@ def model_config(size: str, yardstick: Yardstick) -> ModelConfig:
     return preset(size, Tokenizer.load(yardstick.tokenizer_path).padded_vocab_size, n_ctx=CONTEXT)
 
 
-def check_budget(budget: int, size: str, yardstick: Yardstick) -> None:
+@dataclass(frozen=True)
+class Recipe:
+    """A run of ours: a budget of tokens, and rows a step if they are not what a person gets who names none."""
+
+    tokens: int
+    batch: int | None = None
+
+    def config(self, shape: ModelConfig) -> TrainConfig:
+        batch = {"batch_size": self.batch} if self.batch else {}
+        return TrainConfig(tokens=self.tokens, checkpoints=CHECKPOINTS, **batch).for_model(shape)
+
+
+def check_budget(recipe: Recipe, size: str, yardstick: Yardstick) -> None:
     """Raises GuppyError when a budget of tokens is less than one step."""
-    config = TrainConfig(tokens=budget).for_model(model_config(size, yardstick))
+    config = recipe.config(model_config(size, yardstick))
     rows = min(config.batch_size, len(yardstick.train))
     needed = round(rows * yardstick.tokens / len(yardstick.train))
-    if budget < needed:
-        raise GuppyError(f"a budget of {budget:,} tokens is less than one step, which takes about {needed:,}")
+    if recipe.tokens < needed:
+        raise GuppyError(f"a budget of {recipe.tokens:,} tokens is less than one step, which takes about {needed:,}")
 
 
-def train_ours(yardstick: Yardstick, size: str, budget: int, device: str, threads: int | None, say: Say) -> Run:
-    """Train with the settings a person gets who names only a size and a budget of tokens.
+def train_ours(yardstick: Yardstick, size: str, recipe: Recipe, device: str, threads: int | None, say: Say) -> Run:
+    """Train with the settings a person gets who names only a size, a budget of tokens and perhaps the rows a step.
 
     The clock starts before model and optimizer are built. It stands still while the yardstick is scored, not while our
     own checkpoints are made.
     """
     set_threads(threads)
     shape, corpus = model_config(size, yardstick), yardstick.corpus()
-    name = f"guppy lab, {size}, {budget:,} tokens"
+    config = recipe.config(shape)
+    name = f"guppy lab, {size}, {recipe.tokens:,} tokens, batch {config.batch_size}"
     points: list[Point] = []
     status = "finished"
     watch = Stopwatch()
-    for event in train(shape, TrainConfig(tokens=budget, checkpoints=CHECKPOINTS), corpus, device=device):
+    for event in train(shape, config, corpus, device=device):
         if isinstance(event, Checkpoint):
             with watch.paused():
                 model = Guppy(shape)
@@ -136,11 +149,12 @@ class Stepper:
 
 
 def throughput(
-    yardstick: Yardstick, size: str, device: str, threads: int | None, profiled: bool, say: Say
+    yardstick: Yardstick, size: str, recipe: Recipe, device: str, threads: int | None, profiled: bool, say: Say
 ) -> dict[str, Any]:
     """The machine, its matrix product's peak, and how the seconds of our steps divide.
 
-    Returns: `machine`, `peak_flops` (a second, in `machine`'s dtype), `steps`, `tokens` and `seconds` of them in all,
+    Returns: `machine`, `peak_flops` (a second, in `machine`'s dtype), `batch` (rows a step), `steps`, `tokens` and
+    `seconds` of them in all,
     `parts` (seconds of each), `parameters`, and `profile` (rows of operations, largest first) if asked for.
     """
     set_threads(threads)
@@ -148,7 +162,7 @@ def throughput(
     say("measuring the matrix product")
     peak = matmul_peak(precision.device, precision.dtype)
     shape = model_config(size, yardstick)
-    config = TrainConfig(steps=1).for_model(shape)
+    config = recipe.config(shape)
     pad_id = Tokenizer.load(yardstick.tokenizer_path).pad_id
     sampler = BatchSampler(yardstick.train, config.batch_size, CONTEXT, pad_id, config.seed)
     stepper = Stepper(sampler, config, shape, device)
@@ -160,6 +174,7 @@ def throughput(
     return {
         "machine": describe(precision.device),
         "peak_flops": peak,
+        "batch": config.batch_size,
         "steps": steps,
         "tokens": tokens,
         "seconds": sum(parts.values()),

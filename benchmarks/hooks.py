@@ -74,7 +74,7 @@ class PlainGuppy(nn.Module):
 
 def stepper(model: nn.Module, ids: Tensor, precision: Precision, clock: Callable[[], float]) -> Callable[[], float]:
     """A function that takes one training step and returns its seconds."""
-    config = TrainConfig(steps=1)
+    config = TrainConfig(steps=1, lr=1e-3)
     optimizer = build_optimizer(model, config)
     wait = torch.cuda.synchronize if ids.is_cuda else lambda: None
 

@@ -95,8 +95,8 @@ def target_lines(targets: Sequence[Target], reference: Run | None) -> Iterator[s
 def step_lines(measured: dict[str, Any]) -> Iterator[str]:
     steps, tokens, total = measured["steps"], measured["tokens"], measured["seconds"]
     yield (
-        f"one of our steps, {steps} timed: {1000 * total / steps:.1f} ms, {tokens / steps:,.0f} tokens, "
-        f"{tokens / total:,.0f} tokens/s"
+        f"one of our steps of {measured['batch']} rows, {steps} timed: {1000 * total / steps:.1f} ms, "
+        f"{tokens / steps:,.0f} tokens, {tokens / total:,.0f} tokens/s"
     )
     rows = [("", "ms", "share")]
     rows += [(part, f"{1000 * s / steps:.1f}", f"{s / total:.1%}") for part, s in measured["parts"].items()]

@@ -19,13 +19,14 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks.report as text
-from benchmarks.guppy_recipe import check_budget, throughput, train_ours
+from benchmarks.guppy_recipe import Recipe, check_budget, throughput, train_ours
 from benchmarks.guppylm_reference import check_checkout, train_reference
 from benchmarks.harness import Parser, measure, run_main
 from benchmarks.results import check_outputs, give
 from benchmarks.time_to_loss import Run, Target, compare
 from benchmarks.yardstick import Yardstick, persona_folder, read_yardstick
 from guppy.config import preset
+from guppy.errors import GuppyError
 from guppy.precision import pick_device
 
 
@@ -41,6 +42,9 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     add("--data", type=_path, metavar="DIR", help="train.jsonl, eval.jsonl (or .gz) and tokenizer.json; else our guppy")
     add("--size", default="guppy", help="our model's size (guppy has the reference's shape)")
     add("--budgets", type=_list_of(_positive), default=[400_000, 2_600_000], metavar="N,…", help="tokens of our runs")
+    add(
+        "--batches", type=_list_of(_positive), metavar="N,…", help="rows a step of our runs, one number or one for each"
+    )
     add("--reference-steps", type=_positive, metavar="N", help="stop the reference there; its schedule stays")
     add("--targets", type=_list_of(_loss), default=[0.50, 0.387], metavar="LOSS,…", help="the last: where it ends")
     add("--threads", type=_positive, metavar="N")
@@ -81,6 +85,8 @@ def check(options: argparse.Namespace) -> None:
     """Raises GuppyError for what need not wait for the data to be found wrong."""
     preset(options.size, vocab_size=64)
     options.device = str(pick_device(options.device))
+    if options.batches and len(options.batches) not in (1, len(options.budgets)):
+        raise GuppyError(f"{len(options.batches)} --batches for {len(options.budgets)} --budgets; give one, or as many")
     if options.reference is not None:
         check_checkout(options.reference)
     check_outputs(options.json, options.plot)
@@ -91,11 +97,13 @@ def bench(options: argparse.Namespace, work: Path) -> dict[str, Any]:
     say("reading the data")
     data = options.data or persona_folder(work / "persona")
     yardstick = read_yardstick(data, options.eval_rows, work / "plain")
-    for budget in options.budgets:
-        check_budget(budget, options.size, yardstick)
+    recipes = our_recipes(options)
+    for recipe in recipes:
+        check_budget(recipe, options.size, yardstick)
     common = (options.device, options.threads)
-    steps = measure(throughput, yardstick, options.size, *common, options.profile, say=say)
-    ours = [measure(train_ours, yardstick, options.size, budget, *common, say=say) for budget in options.budgets]
+    # Where a step's time goes is shown for the longest run.
+    steps = measure(throughput, yardstick, options.size, recipes[-1], *common, options.profile, say=say)
+    ours = [measure(train_ours, yardstick, options.size, recipe, *common, say=say) for recipe in recipes]
     reference = None
     if options.reference is not None:
         (work / "reference").mkdir()
@@ -108,6 +116,14 @@ def bench(options: argparse.Namespace, work: Path) -> dict[str, Any]:
         "reference": reference,
         "targets": compare(options.targets, ours, reference),
     }
+
+
+def our_recipes(options: argparse.Namespace) -> list[Recipe]:
+    """A run for each budget, shortest first."""
+    batches = options.batches or [None]
+    batches = batches * len(options.budgets) if len(batches) == 1 else batches
+    recipes = [Recipe(tokens, batch) for tokens, batch in zip(options.budgets, batches, strict=True)]
+    return sorted(recipes, key=lambda recipe: recipe.tokens)
 
 
 def _data_facts(yardstick: Yardstick, options: argparse.Namespace) -> dict[str, Any]:

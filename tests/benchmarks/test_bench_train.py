@@ -376,6 +376,7 @@ def test_long_curves_are_thinned_to_be_read() -> None:
         ("--data .", "there is no tokenizer at .*tokenizer.json"),
         ("--size whale", "no size 'whale'"),
         ("--budgets 100000,5", "a budget of 5 tokens is less than one step"),
+        ("--budgets 10000,20000 --batches 8,16,32", "3 --batches for 2 --budgets"),
         ("--budgets many", "'many' is no whole number"),
         ("--targets 0.5,low", "'low' is no loss above 0"),
         ("--targets nan", "'nan' is no loss above 0"),
