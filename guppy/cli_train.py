@@ -48,6 +48,7 @@ def train(
     max_seconds: MaxSeconds = None,
     surgery: Operation = None,
     context: Annotated[int | None, typer.Option(help="Context length in tokens.")] = None,
+    optimizer: Annotated[str | None, typer.Option(help="muon (matrices; AdamW for the rest) or adamw.")] = None,
     lr: Lr = None,
     batch: Batch = None,
     dropout: Annotated[float | None, typer.Option(help="Share of activations to drop.")] = None,
@@ -71,7 +72,7 @@ def train(
     from guppy.surgery import Surgery
 
     given = {"batch_size": batch, "lr": lr, "checkpoints": checkpoints, "heldout_rows": heldout}
-    given |= {"steps": steps, "tokens": tokens, "max_seconds": max_seconds}
+    given |= {"optimizer": optimizer, "steps": steps, "tokens": tokens, "max_seconds": max_seconds}
     config = TrainConfig(seed=seed, dtype=dtype, **_set(given))
     preset(size, vocab_size=64)  # an unknown size need not wait for the data
     path = _new_run(out)

@@ -4,14 +4,20 @@ what is asserted leaves room for a busy machine."""
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from driving import complete, painted
 from playwright.sync_api import Page
-from serving import serving
+from serving import Server, serving
+
+from guppy.config import TrainConfig, preset
+from guppy.corpus import Corpus
+from guppy.runs import create_run, open_run
 
 SLACK = 3
 """Continuous integration shares its cores; a lab that got slow is slower than this times the limit."""
@@ -52,9 +58,26 @@ def report(name: str, times: list[float], limit: float) -> float:
     return p95
 
 
+@pytest.fixture(params=["idle", "training"])
+def place(request: pytest.FixtureRequest, runs_root: Path, tmp_path: Path) -> Iterator[Server]:
+    """A lab with nothing else to do, and one whose worker trains `guppy` on every thread all the while."""
+    if request.param == "idle":
+        yield request.getfixturevalue("lab")
+        return
+    root = tmp_path / "checkpoints"
+    shutil.copytree(runs_root, root)
+    corpus = Corpus.from_persona("guppy", rows=2000)
+    model = preset("guppy", corpus.tokenizer.padded_vocab_size)
+    create_run(root / "busy", model=model, train=TrainConfig(max_seconds=600.0, checkpoints=4), corpus=corpus)
+    with serving(root, tmp_path / "lab.log") as server:  # a lab takes up what is queued
+        while len(open_run(root / "busy").steps) < 2:
+            time.sleep(0.1)
+        yield server
+
+
 @pytest.mark.parametrize("prompt", ["are you hungry?", "do you like the warm water and the light " * 12])
-def test_drag_to_pixels(page: Page, lab, prompt: str) -> None:
-    page.goto(f"{lab.url}?page=attention&run=tiny&step=40&head=1.1")
+def test_drag_to_pixels(page: Page, place: Server, prompt: str) -> None:
+    page.goto(f"{place.url}?page=attention&run=tiny&step=40&head=1.1")
     painted(page)
     page.fill("#lab-prompt", prompt)
     complete(painted(page, prompt=prompt))
@@ -75,8 +98,8 @@ def test_drag_to_pixels(page: Page, lab, prompt: str) -> None:
     assert report(f"drag to pixels, 16 heads of {tokens} x {tokens}", times, 33) <= 33 * SLACK
 
 
-def test_new_prompt_to_wall_and_to_all_checkpoints(page: Page, lab) -> None:
-    page.goto(f"{lab.url}?page=attention&run=tiny&step=40")
+def test_new_prompt_to_wall_and_to_all_checkpoints(page: Page, place: Server) -> None:
+    page.goto(f"{place.url}?page=attention&run=tiny&step=40")
     complete(painted(page))
     walls, everything = [], []
     for i in range(12):

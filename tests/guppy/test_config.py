@@ -39,6 +39,8 @@ def test_impossible_models_are_refused(changes, names):
         ({"steps": 1, "weight_decay": -0.1}, "weight_decay"),
         ({"steps": 1, "warmup": 0.7, "decay": 0.4}, "warmup"),
         ({"steps": 1, "beta2": 1.0}, "beta2"),
+        ({"steps": 1, "momentum": 1.0}, "momentum"),
+        ({"steps": 1, "optimizer": "sgd"}, "muon or adamw"),
         ({"steps": 1, "dtype": "int8"}, "dtype"),
     ],
 )

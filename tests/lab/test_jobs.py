@@ -135,6 +135,10 @@ def test_a_worker_outlives_its_lab_and_the_next_lab_finds_it(
     wait_for(lambda: status(own, living) == "running" and open_run(own / living).steps)
     worker = worker_of(own / living)
     assert os.getsid(worker) == worker != os.getsid(0)  # a terminal that closes takes nobody with it
+    assert os.getpriority(os.PRIO_PROCESS, worker) == 5  # whoever looks at the lab comes first
+    group = Path(f"/proc/{worker}/autogroup")
+    if group.exists():
+        assert group.read_text().endswith("nice 5\n")
     earlier._closed.set()  # this lab is gone without a word to its workers
 
     later = new_jobs(max_jobs=1)
