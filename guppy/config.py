@@ -96,17 +96,17 @@ class TrainConfig:
     """Budget in seconds of wall time, checkpoints and evaluation included, pauses not."""
     seed: int = 0
     """Seeds the initial weights, the data order and the samples."""
-    batch_size: int = 16
-    """Rows a step. Tuned for `fry` in a minute on two CPU cores, as `lr`, `decay` and `beta2` are: there many small
-    steps beat few large ones. A GPU has room for 64 and more."""
+    batch_size: int | None = None
+    """Rows a step. None: 32 for each 128 of the model's width. Muon's work a step grows by one power of the width more
+    than that of the rows, so this keeps its share of the time the same."""
     lr: float | None = None
-    """Highest learning rate. None: 0.003 up to a width of 128, beyond it in inverse proportion to d_model, as AdamW's
-    rates for hidden matrices should be (Yang et al. 2021, table 3)."""
+    """Highest learning rate. None: up to a width of 128 it is 0.012 for muon and 0.003 for adamw; beyond, in inverse
+    proportion to d_model, as the rates of hidden matrices should be (Yang et al. 2021, table 3)."""
     min_lr: float = 0.0
     """Learning rate at the end of the decay."""
-    warmup: float = 0.05
+    warmup: float = 0.02
     """Share of the budget over which the rate rises from 0 to lr."""
-    decay: float = 0.4
+    decay: float = 0.8
     """Share of the budget at its end over which the rate falls to min_lr (warmup-stable-decay)."""
     optimizer: Literal["muon", "adamw"] = "muon"
     """muon: Muon for the matrices inside the blocks, AdamW for all else. adamw: AdamW for all."""
@@ -115,7 +115,7 @@ class TrainConfig:
     beta1: float = 0.9
     """AdamW's, as beta2."""
     beta2: float = 0.95
-    weight_decay: float = 0.1
+    weight_decay: float = 0.05
     """On matrices only; biases, LayerNorm gains and positions are not decayed."""
     grad_clip: float = 1.0
     """Largest global gradient norm."""
@@ -134,7 +134,8 @@ class TrainConfig:
         _require(len(named) == 1, "Give exactly one of steps, tokens and max_seconds as the training budget.")
         _require(budgets[named[0]] > 0, f"{named[0]} must be above 0, not {budgets[named[0]]}.")
         for name in ("batch_size", "checkpoints", "heldout_rows", "sample_tokens"):
-            _require(getattr(self, name) >= 1, f"{name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            _require(value is None or value >= 1, f"{name} must be at least 1, not {value}.")
         for name in ("lr", "grad_clip"):
             value = getattr(self, name)
             _require(value is None or value > 0, f"{name} must be above 0, not {value}.")
@@ -167,4 +168,10 @@ class TrainConfig:
 
     def for_model(self, model: ModelConfig) -> TrainConfig:
         """The same settings with what depends on the model's size filled in."""
-        return replace(self, lr=0.003 * min(1, 128 / model.d_model)) if self.lr is None else self
+        lr = {"muon": 0.012, "adamw": 0.003}[self.optimizer] * min(1, 128 / model.d_model)
+        rows = 32 * max(1, round(model.d_model / 128))
+        return replace(
+            self,
+            lr=lr if self.lr is None else self.lr,
+            batch_size=rows if self.batch_size is None else self.batch_size,
+        )

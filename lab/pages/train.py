@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from guppy.config import PRESETS, TrainConfig
+from guppy.config import PRESETS
 from guppy.errors import GuppyError
 from guppy.personas import list_personas
 from lab.components import view as place
@@ -74,7 +74,9 @@ def _form() -> list[gr.components.Component]:
         lr = gr.Number(
             0, label="Learning rate", info="0: what fits the size", step=0.0005, minimum=0, elem_id="train-lr"
         )
-        batch = gr.Number(TrainConfig.batch_size, label="Batch, rows", precision=0, minimum=1, elem_id="train-batch")
+        batch = gr.Number(
+            0, label="Batch, rows", info="0: what fits the size", precision=0, minimum=0, elem_id="train-batch"
+        )
         rows = gr.Number(Order.rows, label="Conversations", precision=0, minimum=100, elem_id="train-rows")
     return [size, persona, amount, unit, surgery, more, seed, context, lr, batch, rows]
 
@@ -93,12 +95,12 @@ def _start(
     rows: float | None,
 ) -> Iterator[dict[str, Any]]:
     """Start a run, tell the browser to look at it and, on a lent GPU, train it."""
-    given = {"seed": seed, "context": context, "lr": lr or None, "batch": batch, "rows": rows}
+    given = {"seed": seed, "context": context, "lr": lr or None, "batch": batch or None, "rows": rows}
     given["steps" if unit == STEPS else "seconds"] = amount
     names = ",".join(filter(None, [*surgery, more.strip().strip(",")]))
 
     def order() -> Order:
-        empty = [name for name, value in given.items() if value is None and name != "lr"]
+        empty = [name for name, value in given.items() if value is None and name not in ("lr", "batch")]
         if empty:
             raise GuppyError(f"Give a number for {empty[0]}.")
         return Order(size=size, persona=persona, surgery=names, **given)

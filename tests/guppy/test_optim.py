@@ -106,11 +106,17 @@ def test_the_rate_warms_up_stays_and_decays():
         assert math.isclose(learning_rate(share, config), rate, abs_tol=1e-12), share
 
 
-@pytest.mark.parametrize(("width", "rate"), [(64, 0.003), (128, 0.003), (384, 0.001), (512, 0.00075)])
-def test_the_rate_fits_the_width_unless_it_is_given(width, rate):
+@pytest.mark.parametrize(
+    ("width", "muon", "adamw", "rows"),
+    [(64, 0.012, 0.003, 32), (128, 0.012, 0.003, 32), (384, 0.004, 0.001, 96), (512, 0.003, 0.00075, 128)],
+)
+def test_rate_and_rows_fit_the_width_unless_they_are_given(width, muon, adamw, rows):
     model = ModelConfig(64, n_heads=1, d_model=width)
-    assert math.isclose(TrainConfig(steps=1).for_model(model).lr, rate)
-    assert TrainConfig(steps=1, lr=0.5).for_model(model).lr == 0.5
+    chosen = TrainConfig(steps=1).for_model(model)
+    assert math.isclose(chosen.lr, muon) and chosen.batch_size == rows
+    assert math.isclose(TrainConfig(steps=1, optimizer="adamw").for_model(model).lr, adamw)
+    given = TrainConfig(steps=1, lr=0.5, batch_size=3)
+    assert given.for_model(model) == given
 
 
 def test_without_warmup_or_decay_the_rate_is_flat():

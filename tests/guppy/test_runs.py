@@ -237,7 +237,7 @@ def test_an_unknown_run_says_how_to_find_one(tmp_path, monkeypatch):
 
 def test_a_manifest_tells_the_rate_that_the_width_gave(corpus, tmp_path):
     run = make_run(tmp_path / "wide", corpus, model={"d_model": 256}, lr=None)
-    assert run.train_config.lr == run.manifest["train"]["lr"] == 0.0015
+    assert run.train_config.lr == run.manifest["train"]["lr"] == 0.006
 
 
 def test_a_run_is_not_written_over_another(own, corpus):

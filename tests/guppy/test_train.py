@@ -71,7 +71,7 @@ def test_numbers_are_what_they_say(corpus):
 
 def test_a_step_is_one_update_by_the_clipped_gradient(corpus):
     """The first update by hand: AdamW's first step has the size of the learning rate in each direction."""
-    config = train_config(steps=4, weight_decay=0, warmup=0, decay=0, lr=0.01)
+    config = train_config(steps=4, weight_decay=0, warmup=0, decay=0, lr=0.01, optimizer="adamw")
     checkpoints = checkpoints_of(events_of(corpus, config))
     moved = [checkpoints[1].weights[name] - checkpoints[0].weights[name] for name in checkpoints[0].weights]
     sizes = torch.cat([delta.abs().flatten() for delta in moved])
