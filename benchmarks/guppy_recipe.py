@@ -26,7 +26,7 @@ from guppy.precision import pick_precision
 from guppy.tokenizer import Tokenizer
 from guppy.train import train
 
-CHECKPOINTS = 12
+CHECKPOINTS = 8
 WARM_STEPS, TIMED_STEPS, TIMED_SECONDS, PROFILED_STEPS = 3, 30, 30.0, 5
 PROFILED_OPERATIONS = 15
 
