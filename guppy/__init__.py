@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import Any
 
 # A thread that waits for the others may spin or sleep. Spinning for as long as OpenMP likes to keeps the others from
-# finishing on shared cores: two training threads beside one busy process ran 5 times slower so. Sleeping at once costs a
-# third of the speed on idle ones. So long is as fast as spinning there and costs a third beside a busy process.
+# finishing on shared cores: two training threads beside one busy process ran 5 times slower so. Sleeping at once costs
+# a quarter of the speed on idle ones. So long is as fast as spinning there and costs a third beside a busy process.
 # PyTorch's OpenMP reads this once, when it is loaded.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "8000")

@@ -97,12 +97,17 @@ def test_deterministic_kernels_are_asked_for_on_cuda_only_and_given_back():
     assert torch.are_deterministic_algorithms_enabled() == before
 
 
-def test_waiting_threads_leave_the_cores_to_others():
-    """OpenMP reads the policy when torch is loaded, so it has to be set before that."""
-    program = "import guppy, os, sys; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
-    environment = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
-    command = [sys.executable, "-c", program]
+@pytest.mark.parametrize(("given", "spins"), [({}, "8000"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "None")])
+def test_waiting_threads_spin_for_a_little_while(given: dict[str, str], spins: str):
+    """OpenMP reads the count when torch is loaded, so it has to be set before that; a person's own wish comes first."""
+    program = "import guppy, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_WAIT", "GOMP_"))}
     said = subprocess.run(
-        command, cwd=Path(__file__).parents[2], env=environment, capture_output=True, text=True, check=True
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parents[2],
+        env=environment | given,
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    assert said.stdout.split() == ["PASSIVE", "False"]
+    assert said.stdout.split() == [spins, "False"]
