@@ -154,8 +154,8 @@ def throughput(
     """The machine, its matrix product's peak, and how the seconds of our steps divide.
 
     Returns: `machine`, `peak_flops` (a second, in `machine`'s dtype), `batch` (rows a step), `steps`, `tokens` and
-    `seconds` of them in all,
-    `parts` (seconds of each), `parameters`, and `profile` (rows of operations, largest first) if asked for.
+    `seconds` of them in all, `parts` (seconds of each), `parameters`, and `profile` (rows of operations, largest first)
+    if asked for.
     """
     set_threads(threads)
     precision = pick_precision(device)
