@@ -20,7 +20,7 @@ POLAR_EXPRESS = (
     (3.9486908534822946, -2.908902115962949, 0.5518191394370137),
 )
 """Coefficients of a·x + b·x³ + c·x⁵ for each step: those that lift small singular values most (Amsel et al. 2025,
-"The Polar Express", table of section 4). The published ones go on; here no loss is gained after the third."""
+"The Polar Express"). The published ones go on; here no loss is gained after the third."""
 
 
 def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows cols"]:
