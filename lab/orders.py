@@ -80,13 +80,12 @@ class Order:
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to {2**31 - 1}, not {self.seed}.")
         _require(8 <= self.context <= 1024, f"context must be from 8 to 1024 tokens, not {self.context}.")
         _require(self.batch is None or self.batch >= 1, f"batch must be at least 1, not {self.batch}.")
-        largest = LARGEST_BATCH // self.context
-        fits = self.batch is None or self.batch <= largest
-        _require(fits, f"With a context of {self.context} a batch may have up to {largest} rows.")
         _require(100 <= self.rows <= LARGEST_CORPUS, f"rows must be from 100 to {LARGEST_CORPUS}, not {self.rows}.")
         _require(self.lr is None or math.isfinite(self.lr), f"lr must be a number, not {self.lr}.")
         _require(self.steps is None or 1 <= self.steps <= 1_000_000, "steps must be from 1 to 1,000,000.")
-        self.train_config()
+        largest = LARGEST_BATCH // self.context
+        chosen = self.train_config().for_model(self.model_config(vocab_size=64)).batch_size
+        _require(chosen <= largest, f"With a context of {self.context} a batch may have up to {largest} rows.")
         self.parsed_surgery()
 
     def train_config(self) -> TrainConfig:

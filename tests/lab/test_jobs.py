@@ -229,6 +229,7 @@ def test_only_ones_own_runs_take_orders(
         ({"steps": 1, "seed": float("inf")}, "whole number"),
         ({"steps": 1, "context": 4}, "context"),
         ({"steps": 1, "batch": 10_000}, "up to 512 rows"),
+        ({"steps": 1, "size": "guppy", "context": 1024}, "up to 64 rows"),  # the width chooses 96
         ({"steps": 1, "lr": float("nan")}, "lr"),
         ({"steps": 1, "rows": 10}, "rows"),
     ],
