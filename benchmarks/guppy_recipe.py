@@ -15,6 +15,7 @@ from benchmarks.harness import Say
 from benchmarks.machine import Stopwatch, describe, matmul_peak, peak_memory_mib, synchronize
 from benchmarks.time_to_loss import Point, Run, multiplied_parameters
 from benchmarks.yardstick import CONTEXT, Yardstick
+from guppy.allocator import keep_freed_memory
 from guppy.batches import BatchSampler
 from guppy.config import ModelConfig, TrainConfig, preset
 from guppy.errors import GuppyError
@@ -26,7 +27,7 @@ from guppy.precision import pick_precision
 from guppy.tokenizer import Tokenizer
 from guppy.train import train
 
-CHECKPOINTS = 8
+CHECKPOINTS = 2
 WARM_STEPS, TIMED_STEPS, TIMED_SECONDS, PROFILED_STEPS = 3, 30, 30.0, 5
 PROFILED_OPERATIONS = 15
 
@@ -119,6 +120,8 @@ class Stepper:
 
     def __post_init__(self) -> None:
         self.precision = pick_precision(self.device, self.config.dtype)
+        if self.precision.device.type == "cpu":
+            keep_freed_memory()
         self.model = Guppy(self.shape, seed=self.config.seed).to(self.precision.device).train()
         self.optimizer = build_optimizer(self.model, self.config)
         self.scaler = self.precision.scaler()

