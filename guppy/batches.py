@@ -54,6 +54,7 @@ class Batch:
     ids: Int64[Tensor, "batch pos"]
     targets: Int64[Tensor, "batch pos"]
     n_tokens: int  # targets that count
+    rows: np.ndarray | None = None  # of held-out batches: the split's row that each comes from
 
 
 class BatchSampler:
@@ -127,7 +128,10 @@ def heldout_batches(
         starts, lengths = starts[chosen], lengths[chosen]
     order = np.argsort(lengths, kind="stable")
     groups = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return [_batch(split.tokens, starts[group], lengths[group], pad_id) for group in groups]
+    batches = [_batch(split.tokens, starts[group], lengths[group], pad_id) for group in groups]
+    for batch, group in zip(batches, groups, strict=True):
+        batch.rows = np.searchsorted(split.offsets, starts[group], side="right") - 1
+    return batches
 
 
 def _cut(split: Split, context: int, random: np.random.Generator | None = None) -> tuple[np.ndarray, np.ndarray]:

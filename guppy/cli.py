@@ -12,8 +12,9 @@ import typer
 
 from guppy.cli_bench import bench
 from guppy.cli_data import data
+from guppy.cli_eval import evaluate
 from guppy.cli_models import export, inspect, sample, talk
-from guppy.cli_train import evaluate, fork, resume, runs, train
+from guppy.cli_train import fork, resume, runs, train
 from guppy.errors import GuppyError
 
 app = typer.Typer(

@@ -103,12 +103,12 @@ def sample(
     from guppy.runs import open_run
 
     opened = open_run(run)
-    chosen = _steps(opened, steps)
+    chosen = steps_named(opened, steps)
     ids = opened.encode_prompt(prompt)
     settings = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
     check_sampling(**settings, max_tokens=max_tokens)
     samples = []
-    for at in _tracked(chosen):
+    for at in tracked(chosen):
         model = opened.model(at)
         (said,) = generate(model, opened.tokenizer, [ids], **settings, seed=seed, max_tokens=max_tokens)
         samples.append({"step": at, "text": said.text, "slid": said.slid, "stopped": said.stopped})
@@ -188,13 +188,13 @@ def export(
     elif to == "run":
         if step is not None or force:
             raise GuppyError("A copy of a run takes neither --step nor --force; choose its checkpoints with --steps.")
-        path = bundle(opened, out, None if steps is None else _steps(opened, steps))
+        path = bundle(opened, out, None if steps is None else steps_named(opened, steps))
     else:
         raise GuppyError(f"There is no format {to!r}; choose gpt2 or run.")
     print(path)
 
 
-def _steps(run: Run, text: str) -> list[int]:
+def steps_named(run: Run, text: str) -> list[int]:
     """The checkpoints that "all" or "0,64,512" name, in order. Raises GuppyError when one is not there."""
     if text.strip() == "all":
         return run.steps or [run.last_step]  # last_step says what to do when there is none
@@ -207,7 +207,7 @@ def _steps(run: Run, text: str) -> list[int]:
     return chosen
 
 
-def _tracked(steps: list[int]) -> Iterable[int]:
+def tracked(steps: list[int]) -> Iterable[int]:
     """The steps, with a bar on the terminal of how far they are."""
     if not sys.stderr.isatty():
         return steps

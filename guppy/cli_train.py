@@ -1,4 +1,4 @@
-"""Commands that train and measure: train, resume, fork, eval, runs."""
+"""Commands about training: train, resume, fork, runs."""
 
 from __future__ import annotations
 
@@ -160,37 +160,6 @@ def fork(
     finish(new, as_json, corpus=corpus, threads=threads)
 
 
-def evaluate(
-    run: RunName,
-    step: Annotated[int | None, typer.Option(help="The checkpoint; the last one if left out.")] = None,
-    rows: Annotated[int | None, typer.Option(help="Held-out rows, evenly spread; all if left out.", min=1)] = None,
-    as_json: Json = False,
-) -> None:
-    """Score a checkpoint on the run's held-out rows."""
-    from guppy.evaluate import evaluate as measure
-    from guppy.runs import corpus_of, open_run
-
-    opened = open_run(run)
-    step = opened.last_step if step is None else step
-    model = opened.model(step)
-    with saying("Reading the data"):
-        corpus = corpus_of(opened)
-    same_data = corpus.sha256 == opened.manifest["corpus"].get("sha256")
-    if not same_data:
-        print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
-    with saying("Scoring"):
-        scores = measure(model, corpus, rows)
-    if as_json:
-        facts = {"run": opened.id, "step": step, "surgery": opened.surgery.names, "same_data": same_data}
-        print_json(facts | scores)
-        return
-    print(f"{opened.id} at step {step}, {scores['rows']:,} held-out rows, {scores['tokens']:,} tokens")
-    print(f"  loss         {scores['heldout_loss']:.4f} nats a token (perplexity {scores['perplexity']:.3g})")
-    if not opened.surgery.causal_mask:
-        print(f"  masked loss  {scores['masked_loss']:.4f} nats a token, with the causal mask put back")
-        print(f"  future mass  {scores['future_mass']:.3f} of all attention is on later positions")
-
-
 def runs(as_json: Json = False) -> None:
     """List the runs under checkpoints/ (and $GUPPY_CHECKPOINTS), newest first."""
     from guppy.runs import list_runs
@@ -210,11 +179,6 @@ def runs(as_json: Json = False) -> None:
         cooled = f"cool-down from step {stop['step']}" if stop else None
         what = run.error or " · ".join(filter(None, (run.status, cooled, steps, run.surgery_text)))
         print(f"{run.id:<24} {what}")
-
-
-# Typer names a command after its function, and `eval` is Python's own.
-evaluate.__name__ = "eval"
-COMMANDS = (train, resume, fork, evaluate, runs)
 
 
 # -- what the options mean -----------------------------------------------------------------------

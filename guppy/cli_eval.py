@@ -1,0 +1,163 @@
+"""The command that measures: eval."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import typer
+
+from guppy.cli_models import Json, RunName, Seed, Temperature, steps_named, tracked
+from guppy.cli_watch import print_json, saying
+from guppy.errors import GuppyError
+
+_SCORES = ("lowercase", "vocabulary", "obsession", "in_topic", "repeated", "memorised", "exact", "near")
+_SCORES += ("composed", "new", "strange", "reply_words", "sentence_words", "distinct_1", "distinct_2", "distinct_3")
+_LENGTHS = ("reply_words", "sentence_words")
+_COLUMNS = ("lowercase", "reply_words", "vocabulary", "obsession", "in_topic", "distinct_2", "repeated", "memorised")
+_COLUMNS += ("composed", "new", "strange")
+
+
+def evaluate(
+    run: RunName,
+    step: Annotated[int | None, typer.Option(help="The checkpoint; the last one if left out.")] = None,
+    steps: Annotated[
+        str | None, typer.Option(help="Instead: a table over checkpoints, all or numbers such as 0,64,512.")
+    ] = None,
+    rows: Annotated[
+        int | None, typer.Option(help="Rows of each split, evenly spread; 1,000 if left out.", min=1)
+    ] = None,
+    temperature: Temperature = 0.7,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Is it the fish? Losses, character, what is remembered, and surprise at prompts that no grammar made.
+
+    A model has the character when its scores are those of its data: beside them stand the training replies, the
+    held-out replies to the same prompts, and an untrained model.
+    """
+    if step is not None and steps is not None:
+        raise GuppyError("Give either --step or --steps, not both.")
+    from guppy.eval_report import ROWS, Examiner, Sampling, flat
+    from guppy.runs import corpus_of, open_run
+
+    opened = open_run(run)
+    chosen = steps_named(opened, steps) if steps is not None else [opened.last_step if step is None else step]
+    first = opened.model(chosen[0])  # that it is missing is told before the data are read
+    with saying("Reading the data"):
+        corpus = corpus_of(opened)
+    same_data = corpus.sha256 == opened.manifest["corpus"].get("sha256")
+    if not same_data:
+        print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
+    examiner = Examiner(corpus, rows or ROWS, Sampling(temperature, seed))
+    facts = {"run": opened.id, "surgery": opened.surgery.names, "same_data": same_data}
+    with saying("Scoring the data"):
+        facts["references"] = examiner.references(first.config, first.surgery)
+    if steps is None:
+        with saying("Scoring the model"):
+            told = facts | {"step": chosen[0]} | examiner.measure(first)
+        text = _report
+    else:
+        told = facts | {"table": [flat(at, examiner.measure(opened.model(at))) for at in tracked(chosen)]}
+        text = _over_steps
+    if as_json:
+        print_json(told)
+    else:
+        print(text(told))
+
+
+# Typer names a command after its function, and `eval` is Python's own.
+evaluate.__name__ = "eval"
+
+
+def _report(measured: dict[str, Any]) -> str:
+    """What was measured of one checkpoint, for a terminal."""
+    rows, tokens = measured["rows"], measured["tokens"]
+    lines = [
+        f"{measured['run']} at step {measured['step']}, {rows:,} held-out rows, {tokens:,} tokens",
+        f"  loss         {measured['heldout_loss']:.4f} nats a token (perplexity {measured['perplexity']:.3g})",
+    ]
+    if "no-causal-mask" in measured["surgery"]:
+        lines += [
+            f"  masked loss  {measured['masked_loss']:.4f} nats a token, with the causal mask put back",
+            f"  future mass  {measured['future_mass']:.3f} of all attention is on later positions",
+        ]
+    splits = measured["splits"]
+    sections = ["\n".join(lines), _table(["loss in nats a token", *splits], _by_topic(measured["topics"], splits))]
+    if "scores" in measured:
+        sections += [*_character(measured), _surprise(measured["surprise"])]
+    return "\n\n".join(sections)
+
+
+def _by_topic(topics: Sequence[dict[str, Any]], splits: dict[str, Any]) -> list[list[str]]:
+    whole = ["all", *(f"{split['loss']:.3f}" for split in splits.values())]
+    return [whole] + [[row["topic"], *(_number(row[name]) for name in splits)] for row in topics]
+
+
+def _character(measured: dict[str, Any]) -> list[str]:
+    scores, how = [{"of": "model"} | measured["scores"], *measured["references"]], measured["sampling"]
+    names = {"model": "model", "train": "training", "heldout": "held out", "untrained": "untrained"}
+    asked = measured["surprise"][0]["prompts"]
+    return [
+        f"replies to {asked} held-out prompts at temperature {how['temperature']:g}, seed {how['seed']}; obsession: "
+        + ", ".join(measured["theme"]),
+        _table(
+            ["score", *(names[row["of"]] for row in scores)],
+            [[name.replace("_", " "), *(_number(row[name], name) for row in scores)] for name in _SCORES],
+        ),
+    ]
+
+
+def _surprise(groups: Sequence[dict[str, Any]]) -> str:
+    shown = ("vocabulary", "obsession", "memorised", "composed", "new", "strange")
+    return _table(
+        ["prompts", "bits a token", "a character", *shown],
+        [
+            [
+                f"{row['group']} ({row['prompts']})",
+                f"{row['bits_per_token']:.2f}",
+                f"{row['bits_per_character']:.2f}",
+                *(_number(row[name], name) for name in shown),
+            ]
+            for row in groups
+        ],
+    )
+
+
+def _over_steps(measured: dict[str, Any]) -> str:
+    """A row for each checkpoint, and below them what to hold the last ones against."""
+    table, references = measured["table"], measured["references"]
+    losses = [name for name in table[0] if name.startswith("loss_")]
+    scores = [name for name in _COLUMNS if name in table[0]]
+    bits = [name for name in ("bits_heldout", "bits_inside", "bits_outside") if name in table[0]]
+    body = [[str(row["step"]), *(_number(row[name], name) for name in (*losses, *scores, *bits))] for row in table]
+    body += [
+        [row["of"], *("" for _ in losses), *(_number(row[name], name) for name in scores), *("" for _ in bits)]
+        for row in references
+    ]
+    heads = ["step", *(name.replace("_", " ") for name in (*losses, *scores, *bits))]
+    return _table(heads, body)
+
+
+def _number(value: float | None, name: str = "loss") -> str:
+    """A share in percent, a length with one digit, nats and bits with more."""
+    if value is None:
+        return "–"
+    if name in _LENGTHS:
+        return f"{value:.1f}"
+    if name.startswith("bits"):
+        return f"{value:.2f}"
+    return f"{value:.3f}" if name.startswith("loss") else f"{value:.1%}"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns of text: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    lines = [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in (head, *rows)
+    ]
+    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
