@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from jaxtyping import Int64
     from torch import Tensor
 
+# Fewer batches to a window mix lengths, and so kinds of rows, better in each of them, but pad more: 4% with 16, 14% with 4.
+WINDOW = 16
 # Cross-entropy's own mark for "no target here".
 IGNORE = -100
 
@@ -60,8 +62,9 @@ class Batch:
 class BatchSampler:
     """Endless training batches.
 
-    Rows of equal length come together, so padding is rare; which of them, and the order of batches, is drawn anew
-    each epoch. A row longer than context + 1 tokens is cut into pieces that overlap by one token, so that each of
+    The order is drawn anew each epoch, with the copies of a row at equal distances: any stretch of steps sees each row
+    about as often as the whole epoch does. Out of every `WINDOW` batches rows of similar length come together, so that
+    padding is rare. A row longer than context + 1 tokens is cut into pieces that overlap by one token, so that each of
     its tokens is a target once; where the cuts fall is drawn anew each epoch as well. What does not fill a batch is
     left out, different rows each epoch.
 
@@ -109,9 +112,12 @@ class BatchSampler:
         random = np.random.default_rng([self.seed, epoch])
         self._starts, self._lengths = _cut(self.split, self.context, random)
         # Cuts that start anywhere can only add pieces, so an epoch always has its batches.
-        chosen = random.permutation(len(self._starts))[: self.batches_per_epoch * self.batch_size]
-        by_length = chosen[np.argsort(self._lengths[chosen], kind="stable")]
-        self._order = random.permutation(by_length.reshape(self.batches_per_epoch, self.batch_size))
+        where = _places(self.split.tokens, self._starts, self._lengths, random)
+        order = np.argsort(where, kind="stable")[: self.batches_per_epoch * self.batch_size]
+        window = np.arange(len(order)) // (WINDOW * self.batch_size)
+        by_length = order[np.lexsort((self._lengths[order], window))].reshape(-1, self.batch_size)
+        shuffled = np.lexsort((random.random(len(by_length)), window[:: self.batch_size]))
+        self._order = by_length[shuffled]
         self._epoch = epoch
 
 
@@ -153,6 +159,17 @@ def _cut(split: Split, context: int, random: np.random.Generator | None = None) 
     begin = np.where(nth == 0, 0, first[which] + (nth - 1) * context)
     end = np.minimum(first[which] + nth * context, targets[which])
     return starts[which] + begin, end - begin + 1
+
+
+def _places(tokens: np.ndarray, starts: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """A place in the epoch for each piece, 0 to 1: random, and for equal ones at equal distances."""
+    kinds: dict[bytes, int] = {}
+    pieces = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+    kind = np.fromiter((kinds.setdefault(tokens[a:b].tobytes(), len(kinds)) for a, b in pieces), np.int64, len(starts))
+    copies = np.bincount(kind)
+    nth = np.empty(len(kind))
+    nth[np.argsort(kind, kind="stable")] = np.arange(len(kind)) - np.repeat(np.cumsum(copies) - copies, copies)
+    return (nth + random.random(len(copies))[kind]) / copies[kind]
 
 
 def _batch(tokens: np.ndarray, starts: np.ndarray, lengths: np.ndarray, pad_id: int) -> Batch:
