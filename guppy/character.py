@@ -31,16 +31,16 @@ PRIOR_WORDS = 1000
 FUNCTION_WORDS = frozenset(
     words(
         """
-    a about above after again all almost also always am an and another any anybody anything are around as at away
-    back be because been before behind being below best better between both but by can cannot could did do does doing
-    done down each else even ever every everything few first for from get go goes going gone good got had has have he
-    her here him his how i if in into is it its itself just know last less like little long look made make many may
-    maybe me mine more most mostly much must my myself near never new next nice no nobody nor not nothing now of off
-    oh ok okay on once one only or other our out over own part please quite rather really said same say says see she
-    should side since so some somebody something sometimes soon still such take tell than thank thanks that the their
-    them then there these they thing things think this those three through till to today together too two under until
-    up upon us very want was way we well went were what when where which while who whole why will with without would
-    yes yet you your
+    a about above after again all almost also always am an and another any anybody anyone anything are around as at
+    away back be because been before behind being below best better between both but by can cannot could did do does
+    doing done down each else enough even ever every everyone everything far few first for from get go goes going gone
+    good got had has have he her here him his how however i if in into is it its itself just know last less like
+    little long look made make many may maybe me mine more most mostly much must my myself near never new next nice no
+    nobody nor not nothing now of off oh ok okay on once one only or other otherwise our out over own part please
+    quite rather really said same say says see she should side since so some somebody something sometimes soon still
+    such take tell than thank thanks that the their them then there these they thing things think this those though
+    three through till to today together too two under until up upon us very want was way we well went were what when
+    where which while who whole why will with without would yes yet you your
     """
     )
 )
