@@ -40,7 +40,7 @@ HELDOUT = "held-out"
 
 @dataclass(frozen=True)
 class Sampling:
-    """How replies are drawn: as the lab does unless told otherwise."""
+    """How replies are drawn: as `talk` does, unless told otherwise. Greedy ones are not comparable with drawn data."""
 
     temperature: float = 0.7
     seed: int = 0
