@@ -243,8 +243,7 @@ class _Trainer:
         """One step."""
         batch = self.sampler.next()
         lr = self.rate(batch.n_tokens)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        self.optimizer.set_rate(lr)
         ids, targets = (x.to(self.device, non_blocking=True) for x in (batch.ids, batch.targets))
         with self.dropout_of(self.step), self.precision.autocast():
             loss = token_loss(self.model(ids), targets) / batch.n_tokens

@@ -39,13 +39,16 @@ def test_each_parameter_has_its_treatment():
     assert matrices | decaying | kept == {name for name, _ in model.named_parameters()}
 
 
-def test_muons_and_adamws_parts_share_rate_and_decay():
+def test_muons_and_adamws_parts_share_decay_and_follow_one_rate():
     optimizer = build_optimizer(tiny(), TrainConfig(steps=1, lr=0.01, weight_decay=0.5))
     assert [type(part).__name__ for part in optimizer.parts] == ["Muon", "AdamW"]
     assert [group["weight_decay"] for group in optimizer.param_groups] == [0.5, 0.5, 0.0]
-    assert {group["lr"] for group in optimizer.param_groups} == {0.01}
+    assert [group["lr"] for group in optimizer.param_groups] == [0.01, 0.015, 0.015]
+    optimizer.set_rate(0.02)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.02, 0.03, 0.03]
     alone = build_optimizer(tiny(), TrainConfig(steps=1, lr=0.01, weight_decay=0.5, optimizer="adamw"))
     assert [type(part).__name__ for part in alone.parts] == ["AdamW"]
+    assert {group["lr"] for group in alone.param_groups} == {0.01}
     assert sum(len(group["params"]) for group in alone.param_groups) == len(list(tiny().parameters()))
 
 
