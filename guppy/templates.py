@@ -7,19 +7,27 @@
     \\{                  a backslash makes the next character plain text
 
 Templates nest. They are parsed once and compiled to closures that only draw and join, because a persona
-draws a million times while it generates a corpus.
+draws a million times while it generates a corpus. A part with few outcomes is compiled to a table of them: one draw
+instead of several, and its probability is then that of the text, not of one of the ways to it.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-# Draws a text, given a source of numbers in [0, 1) and the slots of this conversation.
-Draw = Callable[[Callable[[], float], Mapping[str, str]], str]
+# Gives numbers in [0, 1).
+Source = Callable[[], float]
+# Draws a text. Slots are the scene's, filled when they are first asked for; to the list go the nats, -ln p, of what is
+# chosen on the way.
+Draw = Callable[[Source, dict[str, str], list[float]], str]
+# A part of a template with at most so many outcomes, none of them longer, becomes a table.
+TABLE_SIZE = 64
+TABLE_LONGEST = 200
 
 
 @dataclass(frozen=True)
@@ -43,11 +51,15 @@ Node = str | Reference | Choice | tuple["Node", ...]
 
 @dataclass(frozen=True)
 class Compiled:
-    """A template ready to draw, with bounds on the characters it draws (`shortest` leaves spaces out)."""
+    """A template ready to draw, with bounds on the characters it draws (`shortest` leaves spaces out).
+
+    `outcomes` has the probability of each text, where these are few.
+    """
 
     draw: Draw
     shortest: int
     longest: int
+    outcomes: Mapping[str, float] | None = None
 
 
 class TemplateError(Exception):
@@ -80,25 +92,36 @@ def parse(template: str) -> Node:
 def compile_template(node: Node, lookup: Callable[[str], Compiled]) -> Compiled:
     """Make a parsed template drawable; `lookup` gives what each referenced name draws."""
     if isinstance(node, str):
-        return Compiled(lambda random, slots: node, len("".join(node.split())), len(node))
+        return Compiled(lambda random, slots, nats: node, len("".join(node.split())), len(node), {node: 1.0})
     if isinstance(node, Reference):
         return lookup(node.name)
     if isinstance(node, Choice):
-        parts = [compile_template(option, lookup) for option in node.options]
-        return Compiled(
-            _draw_choice(node, parts), min(part.shortest for part in parts), max(part.longest for part in parts)
-        )
-    parts = [compile_template(part, lookup) for part in node]
-    return Compiled(
-        _draw_sequence([part.draw for part in parts]),
-        sum(part.shortest for part in parts),
-        sum(part.longest for part in parts),
-    )
+        return _one_of([compile_template(option, lookup) for option in node.options], node.weights)
+    return _joined([compile_template(part, lookup) for part in node])
 
 
-def slot(name: str, bounds: Compiled) -> Compiled:
-    """A reference to something drawn once for the whole conversation."""
-    return Compiled(lambda random, slots: slots[name], bounds.shortest, bounds.longest)
+def slot(name: str, value: Compiled) -> Compiled:
+    """A reference to something drawn once for the whole scene, when it is first mentioned."""
+
+    def draw(random: Source, slots: dict[str, str], nats: list[float]) -> str:
+        text = slots.get(name)
+        if text is None:
+            text = slots[name] = value.draw(random, slots, nats)
+        return text
+
+    return Compiled(draw, value.shortest, value.longest)
+
+
+def picker(weights: Sequence[float]) -> Callable[[Source, list[float]], int]:
+    """A function that draws a place in a list of such weights."""
+    bounds, costs = _bounds_and_costs(weights)
+
+    def pick(random: Source, nats: list[float]) -> int:
+        at = bisect_right(bounds, random())
+        nats.append(costs[at])
+        return at
+
+    return pick
 
 
 def _parse_alternatives(marks: Sequence[tuple[bool, str]], position: int, closing: str | None) -> tuple[Node, int]:
@@ -143,18 +166,74 @@ def _sequence(parts: list[Node]) -> Node:
     return parts[0] if len(parts) == 1 else tuple(parts)
 
 
-def _draw_sequence(draws: list[Draw]) -> Draw:
-    return lambda random, slots: "".join([draw(random, slots) for draw in draws])
+def _one_of(parts: Sequence[Compiled], weights: Sequence[float] | None) -> Compiled:
+    shortest, longest = min(part.shortest for part in parts), max(part.longest for part in parts)
+    weights = weights or [1.0] * len(parts)
+    if longest <= TABLE_LONGEST and sum(len(part.outcomes or range(TABLE_SIZE + 1)) for part in parts) <= TABLE_SIZE:
+        outcomes: dict[str, float] = {}
+        for part, weight in zip(parts, weights, strict=True):
+            for text, probability in part.outcomes.items():
+                outcomes[text] = outcomes.get(text, 0.0) + probability * weight / sum(weights)
+        return _table(outcomes, shortest, longest)
+    draws, (bounds, costs) = [part.draw for part in parts], _bounds_and_costs(weights)
+
+    def draw(random: Source, slots: dict[str, str], nats: list[float]) -> str:
+        at = bisect_right(bounds, random())
+        nats.append(costs[at])
+        return draws[at](random, slots, nats)
+
+    return Compiled(draw, shortest, longest)
 
 
-def _draw_choice(choice: Choice, parts: Sequence[Compiled]) -> Draw:
-    if choice.weights is not None:
-        draws = [part.draw for part in parts]
-        *bounds, total = accumulate(choice.weights)
-        return lambda random, slots: draws[bisect_right(bounds, random() * total)](random, slots)
-    count = len(parts)
-    if all(isinstance(option, str) for option in choice.options):
-        texts = choice.options
-        return lambda random, slots: texts[int(random() * count)]
-    draws = [part.draw for part in parts]
-    return lambda random, slots: draws[int(random() * count)](random, slots)
+def _joined(parts: Sequence[Compiled]) -> Compiled:
+    """The parts one after another; neighbours become one table as long as it stays small."""
+    folded = [parts[0]]
+    for part in parts[1:]:
+        both = _table_of_two(folded[-1], part)
+        if both:
+            folded[-1] = both
+        else:
+            folded.append(part)
+    if len(folded) == 1:
+        return folded[0]
+    draws = [part.draw for part in folded]
+    return Compiled(
+        lambda random, slots, nats: "".join([draw(random, slots, nats) for draw in draws]),
+        sum(part.shortest for part in folded),
+        sum(part.longest for part in folded),
+    )
+
+
+def _table_of_two(first: Compiled, second: Compiled) -> Compiled | None:
+    longest = first.longest + second.longest
+    if first.outcomes is None or second.outcomes is None or longest > TABLE_LONGEST:
+        return None
+    if len(first.outcomes) * len(second.outcomes) > TABLE_SIZE:
+        return None
+    outcomes: dict[str, float] = {}
+    for before, p in first.outcomes.items():
+        for after, q in second.outcomes.items():
+            # Two spaces will become one anyway; as one already, texts that come out alike are one outcome.
+            text = f"{before}{after[1:]}" if before.endswith(" ") and after.startswith(" ") else before + after
+            outcomes[text] = outcomes.get(text, 0.0) + p * q
+    return _table(outcomes, first.shortest + second.shortest, longest)
+
+
+def _table(outcomes: Mapping[str, float], shortest: int, longest: int) -> Compiled:
+    texts, (bounds, costs) = list(outcomes), _bounds_and_costs(list(outcomes.values()))
+
+    def draw(random: Source, slots: dict[str, str], nats: list[float]) -> str:
+        at = bisect_right(bounds, random())
+        nats.append(costs[at])
+        return texts[at]
+
+    if len(texts) == 1:
+        return Compiled(lambda random, slots, nats: texts[0], shortest, longest, outcomes)
+    return Compiled(draw, shortest, longest, outcomes)
+
+
+def _bounds_and_costs(weights: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Where a number in [0, 1) passes from one place to the next, and each place's nats."""
+    total = sum(weights)
+    *bounds, _ = accumulate(weight / total for weight in weights)
+    return bounds, [-math.log(weight / total) if weight else math.inf for weight in weights]

@@ -13,6 +13,8 @@ import yaml
 
 from guppy.errors import GuppyError
 
+DEEPEST = 50
+
 
 class YamlFile:
     """One YAML file: `root` is its top node, the methods read nodes or raise GuppyError with file and line."""
@@ -76,7 +78,8 @@ class YamlFile:
 
     def _compose(self, raw: bytes) -> yaml.Node:
         try:
-            root = yaml.compose(raw.decode("utf-8-sig"), Loader=yaml.SafeLoader)
+            text = raw.decode("utf-8-sig")
+            root = _compose_quickly(text) or yaml.compose(text, Loader=yaml.SafeLoader)
         except UnicodeDecodeError as error:
             line = raw[: error.start].count(b"\n") + 1
             raise self.error(line, "this is not UTF-8", "save the file as UTF-8") from None
@@ -92,6 +95,23 @@ class YamlFile:
         if root is None:
             raise self.error(1, "the file is empty", "write something into it")
         return root
+
+
+def _compose_quickly(text: str) -> yaml.Node | None:
+    """The top node by libyaml, in a tenth of the time; None where it is missing, or finds a mistake that PyYAML itself
+    tells better. It composes deep nests on the C stack, so how deep they go is looked at first."""
+    loader = getattr(yaml, "CSafeLoader", None)
+    if loader is None:
+        return None
+    depth = 0
+    try:
+        for event in yaml.parse(text, Loader=loader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                return None
+        return yaml.compose(text, Loader=loader)
+    except yaml.YAMLError:
+        return None
 
 
 def did_you_mean(name: str, known: Iterable[str], wrap: str = "{}") -> str:

@@ -20,7 +20,7 @@ def draws(template: str, rules: dict[str, str] | None = None, times: int = 300) 
     rules = rules or {}
     compiled = compile_template(parse(template), lambda name: compile_template(parse(rules[name]), lambda _: None))
     random = Random(0).random
-    texts = Counter(compiled.draw(random, {}) for _ in range(times))
+    texts = Counter(compiled.draw(random, {}, []) for _ in range(times))
     assert all(len(text) <= compiled.longest for text in texts)
     assert all(len("".join(text.split())) >= compiled.shortest for text in texts)
     return texts
