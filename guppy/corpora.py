@@ -28,7 +28,9 @@ from guppy.tokenizer import Tokenizer
 FOLDER = ".corpora"
 KEPT = 8
 # What a corpus is made by: a change to any of these may make another one of the same persona, rows and seed.
-_MAKERS = ("batches", "corpus", "personas", "rows", "splits", "templates", "tokenizer", "yaml_lines")
+_MAKERS = (
+    "batches", "corpus", "draws", "grammar", "personas", "rows", "splits", "templates", "tokenizer", "yaml_lines"
+)  # fmt: skip
 
 
 def folder() -> Path:
@@ -42,12 +44,21 @@ def find(sha256: str) -> Corpus | None:
     try:
         with safetensors.safe_open(path, framework="numpy") as file:
             told = json.loads(file.metadata()["corpus"])
-            train, heldout = (
-                Split(file.get_tensor(f"{name}.tokens"), file.get_tensor(f"{name}.offsets"), told["categories"][name])
-                for name in ("train", "heldout")
-            )
+            splits = {
+                name: Split(file.get_tensor(f"{name}.tokens"), file.get_tensor(f"{name}.offsets"), categories)
+                for name, categories in told["categories"].items()
+            }
         tokenizer = Tokenizer.load(path.with_suffix(".json"))
-        corpus = Corpus(told["name"], tokenizer, train, heldout, told["probes"], told["origin"])
+        corpus = Corpus(
+            told["name"],
+            tokenizer,
+            splits["train"],
+            splits["heldout"],
+            told["probes"],
+            told["origin"],
+            splits.get("composed"),
+            told["nats"],
+        )
     except Exception:  # whatever is wrong with the file, the corpus can be made again
         return None
     if corpus.sha256 != sha256:
@@ -59,14 +70,14 @@ def find(sha256: str) -> Corpus | None:
 
 def keep(corpus: Corpus) -> None:
     """Write a corpus; of many, only the ones used last stay."""
-    splits = {"train": corpus.train, "heldout": corpus.heldout}
-    arrays = {f"{name}.tokens": split.tokens for name, split in splits.items()}
-    arrays |= {f"{name}.offsets": split.offsets for name, split in splits.items()}
+    arrays = {f"{name}.tokens": split.tokens for name, split in corpus.splits.items()}
+    arrays |= {f"{name}.offsets": split.offsets for name, split in corpus.splits.items()}
     told = {
         "name": corpus.name,
         "probes": corpus.probes,
         "origin": corpus.describe(),
-        "categories": {name: split.categories for name, split in splits.items()},
+        "nats": corpus.nats,
+        "categories": {name: split.categories for name, split in corpus.splits.items()},
     }
     with suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True)
@@ -103,7 +114,7 @@ def from_persona(name: str, rows: int, seed: int) -> Corpus:
 def _recipe(name: str, rows: int, seed: int) -> str:
     """A file name for how a corpus is made: what is asked for, the persona's own file, and the code."""
     here = Path(__file__).parent
-    sources = [personas.load_persona(name).path, PROBES_FILE, *(here / f"{maker}.py" for maker in _MAKERS)]
+    sources = [*personas.load_persona(name).files, PROBES_FILE, *(here / f"{maker}.py" for maker in _MAKERS)]
     digest = hashlib.sha256(json.dumps([name, rows, seed, tokenizers.__version__]).encode())
     for source in sources:
         digest.update(hashlib.sha256(source.read_bytes()).digest())

@@ -1,4 +1,4 @@
-"""A corpus: rows of tokens in a training and a held-out split, with the tokenizer that made them.
+"""A corpus: rows of tokens in training and held-out splits, with the tokenizer that made them.
 
 It comes from a persona, from a directory that `python -m guppy data` wrote, or from a file of conversations or
 plain text. The tokenizer is trained on training text only.
@@ -7,19 +7,20 @@ plain text. The tokenizer is trained on training text only.
 from __future__ import annotations
 
 import hashlib
-import math
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from guppy.batches import Split
+from guppy.draws import draw_split
 from guppy.errors import GuppyError
-from guppy.personas import Persona, load_persona
-from guppy.rows import Passage, Row, decode_row, encode_row, pair_of, read_rows, write_rows
-from guppy.splits import Dealt, split_pairs
+from guppy.personas import load_persona
+from guppy.reference import reference_lines
+from guppy.rows import Passage, Row, decode_row, encode_row, exchanges_of, read_rows, write_rows
+from guppy.splits import leaky_split, split_rows
 from guppy.tokenizer import Tokenizer, train_bpe, train_char
 from guppy.yaml_lines import YamlFile
 
@@ -29,11 +30,11 @@ VOCAB_SIZE = 2048
 # Of one trained on a persona: a fish knows some 1,300 words. With 1,536 tokens its rows are 2% longer than with 2,048
 # and 5% longer than with every word whole (4,859 tokens, most of them misspellings seen a few times).
 PERSONA_VOCAB_SIZE = 1536
-# Shares that are held out: of a persona's rows, which cost nothing to draw; of a file's, which are all there is;
-# of a plain text, at its end.
-HELDOUT_PERSONA = 0.05
+# Shares that are held out: of a file's rows, which are all there is; of a plain text, at its end.
 HELDOUT_FILE = 0.02
 HELDOUT_TEXT = 0.1
+# Beside the rows of a saved corpus, what is known of them and not of their text.
+ABOUT_FILE = "corpus.json"
 
 
 @dataclass
@@ -41,9 +42,11 @@ class Corpus:
     """What a model learns from and what it is tested on.
 
     Attributes:
-        train, heldout: rows of tokens that share no prompt and no reply.
+        train, heldout: rows of tokens that share no prompt and no reply (unless the origin says `leaky`).
         probes: prompts that every checkpoint is asked; `encode_probe` makes tokens of them.
         origin: how it was made, see `describe`.
+        composed: of a persona, rows with a combination of rules that is in no other split; see `guppy.draws.Sides`.
+        nats: of a persona, for each split the sum of -ln p over all choices that drew its rows.
         sha256: of tokenizer, tokens and row bounds: corpora with the same hash train the same model.
     """
 
@@ -53,11 +56,13 @@ class Corpus:
     heldout: Split
     probes: list[str]
     origin: dict[str, Any]
+    composed: Split | None = None
+    nats: dict[str, float] = field(default_factory=dict)
     sha256: str = field(init=False)
 
     def __post_init__(self) -> None:
         digest = hashlib.sha256(self.tokenizer.sha256.encode())
-        for split in (self.train, self.heldout):
+        for split in self.splits.values():
             digest.update(split.tokens.astype("<u2").tobytes())
             digest.update(split.offsets.astype("<i8").tobytes())
         self.sha256 = digest.hexdigest()
@@ -66,98 +71,119 @@ class Corpus:
 
     @classmethod
     def from_persona(
-        cls, name: str | Path, rows: int = 60_000, seed: int = 0, tokenizer: str | Tokenizer = "bpe"
+        cls,
+        name: str | Path,
+        rows: int = 60_000,
+        seed: int = 0,
+        tokenizer: str | Tokenizer = "bpe",
+        *,
+        leaky: bool = False,
     ) -> Corpus:
-        """Draw a corpus from a persona (a name, or the path of a persona file).
+        """Draw a corpus from a persona (a name, or the path of a persona file or folder).
 
         Args:
-            rows: training and held-out rows together.
+            rows: of all splits together.
             seed: of the draw and of the split.
             tokenizer: "bpe" or "char" to train one, or one to use (a fork keeps its parent's).
+            leaky: split at random, as guppylm does, so that most of the held-out replies stand in training too.
 
         Raises:
             GuppyError: the persona has a mistake, or says too little for a leak-free split.
         """
         persona = load_persona(name)
-        train, heldout = draw_split(persona, rows, seed)
-        origin = {"kind": "persona", "persona": str(name), "rows": rows, "seed": seed}
-        return cls._build(persona.name, train, heldout, tokenizer, origin, PERSONA_VOCAB_SIZE)
+        sides = draw_split(persona, rows, seed, leaky=leaky)
+        drawn = {"train": sides.train, "heldout": sides.heldout, "composed": sides.composed}
+        origin = {"kind": "persona", "persona": str(name), "rows": rows, "seed": seed} | _only_if(leaky)
+        splits = {split: [draw.conversation for draw in draws] for split, draws in drawn.items()}
+        corpus = cls._build(persona.name, splits, tokenizer, origin, PERSONA_VOCAB_SIZE)
+        corpus.nats = {split: sum(draw.nats for draw in draws) for split, draws in drawn.items() if draws}
+        return corpus
 
     @classmethod
-    def from_path(cls, path: str | Path, tokenizer: str | Tokenizer | None = None) -> Corpus:
-        """Read a corpus: a directory made by `guppy data`, a .jsonl(.gz) of {input, output} or {text}, or a text.
+    def from_path(cls, path: str | Path, tokenizer: str | Tokenizer | None = None, *, leaky: bool = False) -> Corpus:
+        """Read a corpus: a directory made by `guppy data`, or a file as `guppy.rows.read_rows` reads it.
 
-        A directory brings its split and its tokenizer. Other conversations are split as those of a persona are;
-        of a plain text the last tenth is held out.
+        A directory brings its splits and its tokenizer. Other conversations are split as those of a persona are,
+        but without combinations; of a plain text the last tenth is held out.
 
         Args:
             tokenizer: "bpe" or "char" to train one (default: the directory's own, else "bpe"), or one to use.
+            leaky: split the rows of a file at random.
 
         Raises:
             GuppyError: something is missing, empty, ill-encoded or broken; with file and line.
         """
         path = Path(path)
-        if path.is_dir():
-            train, heldout = read_rows(path / "train.jsonl"), read_rows(path / "heldout.jsonl")
-            if not isinstance(tokenizer, Tokenizer) and (path / "tokenizer.json").exists():
-                own = Tokenizer.load(path / "tokenizer.json")
-                tokenizer = own if tokenizer in (None, own.kind) else tokenizer
-        else:
-            train, heldout = _split_file(path, read_rows(path))
-        origin = {"kind": "path", "path": str(path.resolve())}
-        return cls._build(path.name.split(".")[0], train, heldout, tokenizer or "bpe", origin)
+        origin = {"kind": "path", "path": str(path.resolve())} | _only_if(leaky)
+        if not path.is_dir():
+            return cls._build(path.name.split(".")[0], _split_file(path, leaky), tokenizer or "bpe", origin)
+        splits = {name: read_rows(path / f"{name}.jsonl") for name in ("train", "heldout")}
+        if (path / "composed.jsonl").exists():
+            splits["composed"] = read_rows(path / "composed.jsonl")
+        if not isinstance(tokenizer, Tokenizer) and (path / "tokenizer.json").exists():
+            own = Tokenizer.load(path / "tokenizer.json")
+            tokenizer = own if tokenizer in (None, own.kind) else tokenizer
+        corpus = cls._build(path.name.split(".")[0], splits, tokenizer or "bpe", origin)
+        corpus.nats = _read_nats(path / ABOUT_FILE)
+        return corpus
 
     @classmethod
     def from_description(cls, description: dict[str, Any], tokenizer: Tokenizer | None = None) -> Corpus:
         """The corpus that `describe` described, made again; `tokenizer` to use that one instead."""
-        how = tokenizer or description.get("tokenizer", "bpe")
+        how, leaky = tokenizer or description.get("tokenizer", "bpe"), bool(description.get("leaky"))
         if description.get("kind") == "persona":
-            return cls.from_persona(description["persona"], description["rows"], description["seed"], how)
+            asked = description["persona"], description["rows"], description["seed"]
+            return cls.from_persona(*asked, how, leaky=leaky)
         if description.get("kind") == "path":
-            return cls.from_path(description["path"], how)
+            return cls.from_path(description["path"], how, leaky=leaky)
         raise GuppyError(f"a corpus of kind {description.get('kind')!r} cannot be made again; give --persona or --data")
 
     @classmethod
     def _build(
         cls,
         name: str,
-        train: Sequence[Row],
-        heldout: Sequence[Row],
+        rows: dict[str, list[Row]],
         tokenizer: str | Tokenizer,
         origin: dict[str, Any],
         vocab_size: int = VOCAB_SIZE,
     ) -> Corpus:
         if isinstance(tokenizer, str):
-            tokenizer = train_tokenizer(tokenizer, train, vocab_size)
+            tokenizer = train_tokenizer(tokenizer, rows["train"], vocab_size)
         if tokenizer.vocab_size > 2**16:
             raise GuppyError(
                 f"a tokenizer of {tokenizer.vocab_size:,} tokens is too large here; use one of up to 65,536"
             )
-        splits = [
-            Split.from_rows([encode_row(tokenizer, row) for row in rows], [row.category for row in rows])
-            for rows in (train, heldout)
-        ]
-        first = train[0]
+        splits = {
+            split: Split.from_rows([encode_row(tokenizer, row) for row in some], [row.category for row in some])
+            for split, some in rows.items()
+            if some
+        }
+        first = rows["train"][0]
         plain = isinstance(first, Passage) and not first.is_chat
-        probes = ["\n", *_opening(heldout[0])] if plain else load_probes()
-        return cls(name, tokenizer, *splits, probes, origin | {"tokenizer": tokenizer.kind, "chat": not plain})
+        probes = ["\n", *_opening(rows["heldout"][0])] if plain else load_probes()
+        origin = origin | {"tokenizer": tokenizer.kind, "chat": not plain}
+        return cls(name, tokenizer, splits["train"], splits["heldout"], probes, origin, splits.get("composed"))
 
     # -- files -----------------------------------------------------------------------------------
 
     def save(self, directory: str | Path) -> None:
-        """Write train.jsonl, heldout.jsonl and tokenizer.json into a directory, each beside its name first.
+        """Write a .jsonl for each split, tokenizer.json, and what else is known into a directory, each beside its
+        name first.
 
         Raises:
             GuppyError: the directory cannot be written.
         """
         directory = Path(directory)
-        writers: dict[str, Callable[[Path], None]] = {
-            "train.jsonl": lambda path: write_rows(path, self.rows(self.train)),
-            "heldout.jsonl": lambda path: write_rows(path, self.rows(self.heldout)),
-            "tokenizer.json": self.tokenizer.save,
+        writers: dict[str, Callable[[Path], object]] = {
+            f"{name}.jsonl": partial(write_rows, rows=self.rows(split)) for name, split in self.splits.items()
         }
+        writers["tokenizer.json"] = self.tokenizer.save
+        if self.nats:
+            writers[ABOUT_FILE] = lambda path: path.write_text(json.dumps({"nats": self.nats}) + "\n", "utf-8")
         try:
             directory.mkdir(parents=True, exist_ok=True)
+            for name in {"composed.jsonl", ABOUT_FILE} - set(writers):
+                (directory / name).unlink(missing_ok=True)  # an older corpus's
             for name, write in writers.items():
                 write(directory / f"{name}.tmp")
                 (directory / f"{name}.tmp").replace(directory / name)
@@ -170,6 +196,12 @@ class Corpus:
         return cls.from_path(directory)
 
     # -- what is in it ---------------------------------------------------------------------------
+
+    @property
+    def splits(self) -> dict[str, Split]:
+        """The splits by name: train, heldout, and composed if there is one."""
+        splits = {"train": self.train, "heldout": self.heldout}
+        return splits | ({"composed": self.composed} if self.composed is not None else {})
 
     @property
     def is_chat(self) -> bool:
@@ -186,60 +218,12 @@ class Corpus:
 
     def describe(self) -> dict[str, Any]:
         """What makes this corpus again, for a run's manifest: its kind, and persona, rows and seed, or the
-        path; also its tokenizer's kind and whether it is `chat`."""
+        path; also its tokenizer's kind, whether it is `chat`, and, only if it is, that it is `leaky`."""
         return dict(self.origin)
 
     def reference_entropies(self) -> dict[str, float]:
-        """Losses that a model passes on its way down, in nats per token.
-
-        `log_v`: ln of the padded vocabulary, what an untrained model with even guesses scores. `unigram`: the
-        entropy of the training split's targets (all tokens but each row's first), what the best guess without
-        looking scores. `bigram`: the entropy of a target given the token before it (Shannon 1948, F_1 and F_2).
-        Both are plain counts of the training split scored on that split itself, without smoothing; so on a small
-        corpus `bigram` lies below what a table of pairs would reach on held-out rows.
-        """
-        tokens = self.train.tokens.astype(np.int64)
-        is_target = np.ones(len(tokens), dtype=bool)
-        is_target[self.train.offsets[:-1][self.train.lengths > 0]] = False
-        targets = tokens[is_target]
-        before = tokens[:-1][is_target[1:]]
-        pairs = before * self.tokenizer.vocab_size + targets
-        return {
-            "log_v": math.log(self.tokenizer.padded_vocab_size),
-            "unigram": _entropy(targets),
-            "bigram": _entropy(pairs) - _entropy(before),
-        }
-
-
-def draw_split(persona: Persona, rows: int, seed: int) -> tuple[list[Row], list[Row]]:
-    """Draw training and held-out conversations, `rows` in all, that share no prompt and no reply.
-
-    Raises:
-        GuppyError: the persona says too little, or `rows` is too small, to hold anything out.
-    """
-    if rows < 1:
-        raise GuppyError(f"{rows} rows are no corpus; ask for some thousands")
-    drawn = rows + rows // 8
-    while True:
-        conversations = persona.generate(drawn, seed)
-        dealt = _split(conversations, HELDOUT_PERSONA, seed)
-        kept = len(conversations) - len(dealt.lost)
-        if kept >= rows:
-            break
-        if drawn > 8 * rows:
-            raise GuppyError(
-                f"persona '{persona.name}' repeats itself too much to fill {rows:,} rows without leaks; "
-                "give it more prompts and replies"
-            )
-        drawn = round(1.1 * drawn * rows / max(kept, rows / 4))
-    last = sorted(dealt.train + dealt.heldout)[rows - 1]
-    train, heldout = ([conversations[i] for i in side if i <= last] for side in (dealt.train, dealt.heldout))
-    if not train or not heldout:
-        raise GuppyError(
-            f"{rows:,} rows of persona '{persona.name}' leave nothing to hold out; "
-            "ask for more rows, or give it more prompts and replies"
-        )
-    return train, heldout
+        """`guppy.reference.reference_lines` by name, in nats per token; `grammar` only where there is one."""
+        return reference_lines(self).to_dict()
 
 
 def train_tokenizer(kind: str, rows: Sequence[Row], vocab_size: int) -> Tokenizer:
@@ -263,11 +247,12 @@ def load_probes(path: Path = PROBES_FILE) -> list[str]:
     return [file.text(item, "a probe") for item in file.items(node, "probes")]
 
 
-def _split(rows: Sequence[Row], share: float, seed: int) -> Dealt:
-    return split_pairs([pair_of(row) for row in rows], [row.category for row in rows], share, seed)
+def _only_if(leaky: bool) -> dict[str, bool]:
+    return {"leaky": True} if leaky else {}
 
 
-def _split_file(path: Path, rows: list[Row]) -> tuple[list[Row], list[Row]]:
+def _split_file(path: Path, leaky: bool) -> dict[str, list[Row]]:
+    rows = read_rows(path)
     if len(rows) == 1 and isinstance(rows[0], Passage) and not rows[0].is_chat:
         text = rows[0].text
         middle = round(len(text) * (1 - HELDOUT_TEXT))
@@ -276,22 +261,31 @@ def _split_file(path: Path, rows: list[Row]) -> tuple[list[Row], list[Row]]:
         train, heldout = ([Passage(part, rows[0].category)] for part in (text[:middle], text[middle:]))
         enough = len(text) >= 100
     else:
-        dealt = _split(rows, HELDOUT_FILE, seed=0)
+        if leaky:
+            dealt = leaky_split(len(rows), HELDOUT_FILE, seed=0)
+        else:
+            dealt = split_rows(
+                [exchanges_of(row) for row in rows], [row.category for row in rows], HELDOUT_FILE, seed=0
+            )
         train, heldout = ([rows[i] for i in side] for side in (dealt.train, dealt.heldout))
         enough = bool(train and heldout)
     if not enough:
         raise GuppyError(f"{path} holds too little to learn from and to be tested on; give some hundred rows or lines")
-    return train, heldout
+    return {"train": train, "heldout": heldout}
+
+
+def _read_nats(path: Path) -> dict[str, float]:
+    """What `save` knew of the splits; nothing where that is missing."""
+    if not path.exists():
+        return {}
+    try:
+        nats = json.loads(path.read_text(encoding="utf-8"))["nats"]
+        return {str(name): float(sum_) for name, sum_ in nats.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        raise GuppyError(f"{path} is broken; delete it, or write the corpus again") from None
 
 
 def _opening(row: Row) -> list[str]:
     """The first line of a text, as a prompt."""
     lines = row.text.strip().splitlines()
     return [lines[0][:40]] if lines else []
-
-
-def _entropy(values: np.ndarray) -> float:
-    """Entropy of the values' frequencies, in nats."""
-    _, counts = np.unique(values, return_counts=True)
-    shares = counts / counts.sum()
-    return float(-(shares * np.log(shares)).sum())

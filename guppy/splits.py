@@ -1,25 +1,35 @@
-"""A held-out split that shares no prompt and no reply with training.
+"""A held-out split that shares no prompt and no reply with training, and one of combinations that training never saw.
 
 A fish that answers from memory looks as good on held-out rows as one that has learned, if the same replies
 stand in both. So prompts and replies are each dealt to one side, topic by topic, by a hash of their text and the
-seed, and a row whose halves were dealt to different sides may be lost. Texts count as the same when they differ only
+seed, and a row whose parts were dealt to different sides may be lost. Texts count as the same when they differ only
 in case, spaces and punctuation.
 """
 
 from __future__ import annotations
 
 import hashlib
+import random
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from guppy.grammar import Combination
 
 # What share of replies to deal to the held-out side. Prompts are dealt so that both together make the wanted share
 # of rows. Which one costs fewest rows depends on how often texts repeat: where nearly every reply is new, holding
 # out all replies of a few prompts costs nothing; where the same replies return, both shares should be alike.
 REPLY_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
+# Prompts of later turns: "why?" stands in many rows, so that only a share of such prompts can be held out. One that
+# stands in few rows goes where its row goes; holding it out loses no more than the others of these.
+LATER_SHARE = 0.1
+RARE = 3
 
 _NOT_WORD = re.compile(r"[\W_]+")
+
+# The (prompt, reply) pairs of a row, turn by turn.
+Exchanges = Sequence[tuple[str, str]]
 
 
 @dataclass(frozen=True)
@@ -31,37 +41,53 @@ class Dealt:
     lost: list[int]
 
 
-def split_pairs(pairs: Sequence[tuple[str, str]], topics: Sequence[str], share: float, seed: int) -> Dealt:
-    """Deal (prompt, reply) pairs to training and held-out rows that share neither half.
+def split_rows(rows: Sequence[Exchanges], topics: Sequence[str], share: float, seed: int) -> Dealt:
+    """Deal rows to training and held-out ones that share no prompt and no reply, in any turn.
 
-    Held-out rows are those with both halves dealt to the held-out side. Training gets every other row that has
-    no half in common with them: also one whose half was dealt to the held-out side but is in no row there.
+    Held-out rows are those with all their texts dealt to the held-out side. Training gets every other row that has
+    no text in common with them: also one whose text was dealt to the held-out side but is in no row there.
 
     Args:
         share: of the rows, about, to hold out; well below a half.
     """
-    prompts = [text_key(prompt) for prompt, _ in pairs]
-    replies = [text_key(reply) for _, reply in pairs]
-    held_prompts = _ranked(prompts, topics, f"{seed} prompt")
+    prompts = [[text_key(prompt) for prompt, _ in row] for row in rows]
+    replies = [[text_key(reply) for _, reply in row] for row in rows]
+    held_prompts = _ranked(([first] for first, *_ in prompts), topics, f"{seed} prompt")
     held_replies = _ranked(replies, topics, f"{seed} reply")
+    later = _held_later(prompts, seed)
     splits = (
-        _split(prompts, replies, _first(held_prompts, share / replied), _first(held_replies, replied))
+        _split(prompts, replies, _first(held_prompts, share / replied), later, _first(held_replies, replied))
         for replied in REPLY_SHARES
     )
-    return max(splits, key=lambda dealt: (min(len(dealt.heldout), share * len(pairs)), len(dealt.train)))
+    return max(splits, key=lambda dealt: (min(len(dealt.heldout), share * len(rows)), len(dealt.train)))
 
 
-def _split(prompts: Sequence[str], replies: Sequence[str], held_prompts: set[str], held_replies: set[str]) -> Dealt:
-    rows = range(len(prompts))
-    heldout = [i for i in rows if prompts[i] in held_prompts and replies[i] in held_replies]
-    kept = set(heldout)
-    taken_prompts = {prompts[i] for i in heldout}
-    taken_replies = {replies[i] for i in heldout}
-    train, lost = [], []
-    for i in rows:
-        if i not in kept:
-            (lost if prompts[i] in taken_prompts or replies[i] in taken_replies else train).append(i)
-    return Dealt(train, heldout, lost)
+def leaky_split(rows: int, share: float, seed: int) -> Dealt:
+    """A plain random split of the rows, as guppylm's: most replies of the held-out side stand in training too.
+
+    Only good for showing what such a split hides.
+    """
+    order = list(range(rows))
+    random.Random(seed).shuffle(order)
+    count = int(share * rows)
+    return Dealt(sorted(order[count:]), sorted(order[:count]), [])
+
+
+def held_out_combinations(rows: Sequence[Iterable[Combination]], share: float, seed: int) -> set[Combination]:
+    """Combinations that stand in about that share of the rows, chosen by a hash of them and the seed.
+
+    One that stands in more than a quarter of what is wanted is never chosen, so that there are several.
+    """
+    counts = Counter(combination for row in rows for combination in set(row))
+    wanted = share * len(rows)
+    chosen, held = set(), 0
+    for combination in sorted(counts, key=lambda combination: _hash(repr(tuple(combination)), f"{seed} rules")):
+        if held >= wanted:
+            break
+        if counts[combination] <= wanted / 4:
+            chosen.add(combination)
+            held += counts[combination]
+    return chosen
 
 
 def text_key(text: str) -> str:
@@ -69,11 +95,45 @@ def text_key(text: str) -> str:
     return _NOT_WORD.sub(" ", text.casefold()).strip() or text
 
 
-def _ranked(keys: Sequence[str], topics: Sequence[str], salt: str) -> list[list[str]]:
+def _split(
+    prompts: Sequence[Sequence[str]],
+    replies: Sequence[Sequence[str]],
+    held_prompts: set[str],
+    held_later: set[str],
+    held_replies: set[str],
+) -> Dealt:
+    rows = range(len(prompts))
+    heldout = [
+        i
+        for i in rows
+        if prompts[i][0] in held_prompts
+        and held_later.issuperset(prompts[i][1:])
+        and held_replies.issuperset(replies[i])
+    ]
+    kept = set(heldout)
+    taken_prompts = {prompt for i in heldout for prompt in prompts[i]}
+    taken_replies = {reply for i in heldout for reply in replies[i]}
+    train, lost = [], []
+    for i in rows:
+        if i not in kept:
+            apart = taken_prompts.isdisjoint(prompts[i]) and taken_replies.isdisjoint(replies[i])
+            (train if apart else lost).append(i)
+    return Dealt(train, heldout, lost)
+
+
+def _held_later(prompts: Sequence[Sequence[str]], seed: int) -> set[str]:
+    """Prompts of later turns that may be held out."""
+    counts = Counter(prompt for row in prompts for prompt in set(row))
+    later = {prompt for row in prompts for prompt in row[1:]}
+    dealt = sorted(later, key=lambda prompt: _hash(prompt, f"{seed} later"))[: round(LATER_SHARE * len(later))]
+    return {*dealt, *(prompt for prompt in later if counts[prompt] <= RARE)}
+
+
+def _ranked(keys: Iterable[Sequence[str]], topics: Sequence[str], salt: str) -> list[list[str]]:
     """Each topic's different keys in the order of their hashes."""
     by_topic: dict[str, set[str]] = defaultdict(set)
-    for key, topic in zip(keys, topics, strict=True):
-        by_topic[topic].add(key)
+    for row, topic in zip(keys, topics, strict=True):
+        by_topic[topic].update(row)
     return [sorted(different, key=lambda key: _hash(key, salt)) for different in by_topic.values()]
 
 

@@ -49,7 +49,7 @@ def test_news_are_told_once(client: TestClient, root: Path):
     assert first["steps"][-1] == 8 and not first["running"] and not first["again"]
     assert {row["kind"] for row in first["rows"]} == {"step", "eval"}
     assert first["samples"][0].keys() == {"step", "prompt", "text"}
-    assert first["manifest"]["reference"].keys() == {"log_v", "unigram", "bigram"}
+    assert first["manifest"]["reference"].keys() == {"log_v", "unigram", "bigram", "grammar"}
 
     again = client.get("/lab/run/tiny", params={"cursor": first["cursor"]}).json()
     assert (again["rows"], again["samples"], again["again"]) == ([], [], False)

@@ -1,0 +1,102 @@
+"""A persona's conversations in three splits: training, held-out, and combinations of rules that training never saw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from guppy.errors import GuppyError
+from guppy.grammar import Drawn, Persona
+from guppy.splits import held_out_combinations, leaky_split, split_rows, text_key
+
+# Shares of a persona's rows, which cost nothing to draw.
+HELDOUT = 0.05
+COMPOSED = 0.03
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Draws in the order in which they were drawn, each on one side.
+
+    Attributes:
+        heldout: share no prompt and no reply with `train`, in any turn.
+        composed: each has an exchange whose combination of rules (what is asked about, and the template of the reply)
+            is in neither `train` nor `heldout`, though each part of it is in `train`. Their replies are in no other
+            split; their prompts may be. A model that only remembers pairs does worse here than on held-out rows.
+    """
+
+    train: list[Drawn]
+    heldout: list[Drawn]
+    composed: list[Drawn]
+
+
+def draw_split(persona: Persona, rows: int, seed: int, *, leaky: bool = False) -> Sides:
+    """Draw conversations, `rows` in all, and split them without leaks, or `leaky` as guppylm does: at random.
+
+    Raises:
+        GuppyError: the persona says too little, or `rows` is too small, to hold anything out.
+    """
+    if rows < 1:
+        raise GuppyError(f"{rows} rows are no corpus; ask for some thousands")
+    if leaky:
+        drawn = persona.draw(rows, seed)
+        dealt = leaky_split(rows, HELDOUT, seed)
+        sides = Sides([drawn[i] for i in dealt.train], [drawn[i] for i in dealt.heldout], [])
+    else:
+        sides = _without_leaks(persona, rows, seed)
+    if not sides.train or not sides.heldout:
+        raise GuppyError(
+            f"{rows:,} rows of persona '{persona.name}' leave nothing to hold out; "
+            "ask for more rows, or give it more prompts and replies"
+        )
+    return sides
+
+
+def _without_leaks(persona: Persona, rows: int, seed: int) -> Sides:
+    count = rows + rows // 8
+    while True:
+        sides, kept = _deal(persona.draw(count, seed), rows, seed)
+        if sides:
+            return sides
+        if count > 8 * rows:
+            raise GuppyError(
+                f"persona '{persona.name}' repeats itself too much to fill {rows:,} rows without leaks; "
+                "give it more prompts and replies"
+            )
+        count = round(1.1 * count * rows / max(kept, rows / 4))
+
+
+def _deal(drawn: Sequence[Drawn], rows: int, seed: int) -> tuple[Sides | None, int]:
+    """The first `rows` draws that can be kept, and how many there are; None if these are too few."""
+    combinations = held_out_combinations([draw.combinations for draw in drawn], COMPOSED, seed)
+    composed = [i for i, draw in enumerate(drawn) if not combinations.isdisjoint(draw.combinations)]
+    apart = set(composed)
+    rest = [i for i in range(len(drawn)) if i not in apart]
+    dealt = split_rows(
+        [drawn[i].conversation.exchanges for i in rest],
+        [drawn[i].conversation.category for i in rest],
+        HELDOUT,
+        seed,
+    )
+    train, heldout = [rest[i] for i in dealt.train], [rest[i] for i in dealt.heldout]
+    taken = {reply for side in (train, heldout) for i in side for reply in _replies(drawn[i])}
+    composed = [i for i in composed if taken.isdisjoint(_replies(drawn[i]))]
+    kept = sorted([*train, *heldout, *composed])
+    if len(kept) < rows:
+        return None, len(kept)
+    last = kept[rows - 1]
+    known = {part for i in train if i <= last for combination in drawn[i].combinations for part in combination.parts}
+    composed = [i for i in composed if i <= last and known.issuperset(_held_parts(drawn[i], combinations))]
+    heldout = [i for i in heldout if i <= last]
+    # In the place of rows with parts that nobody taught come further ones to learn from.
+    train = train[: rows - len(heldout) - len(composed)]
+    sides = Sides(*([drawn[i] for i in side] for side in (train, heldout, composed)))
+    return (sides if len(train) + len(heldout) + len(composed) == rows else None), len(kept)
+
+
+def _replies(draw: Drawn) -> list[str]:
+    return [text_key(reply) for _, reply in draw.conversation.exchanges]
+
+
+def _held_parts(draw: Drawn, held: set) -> list[tuple[int, object]]:
+    return [part for combination in draw.combinations if combination in held for part in combination.parts]
