@@ -1,4 +1,4 @@
-"""The command that makes data: draws a persona's conversations, splits them, trains a tokenizer, and counts it all."""
+"""The command that makes data: draws a persona's conversations or reads a file, splits, tokenizes and counts them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,47 @@ from guppy.errors import GuppyError
 
 
 def data(
-    persona: Annotated[str, typer.Option(help="A persona's name, or the path of a persona file.")] = "guppy",
-    rows: Annotated[int, typer.Option(help="Conversations to draw, held-out ones included.", min=1)] = 60_000,
+    persona: Annotated[
+        str | None, typer.Option(help="A persona's name, or the path of a persona file or folder.  [default: guppy]")
+    ] = None,
+    source: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="PATH", help="Read .jsonl, .csv, .parquet or a text instead of a persona."),
+    ] = None,
+    rows: Annotated[int, typer.Option(help="Conversations to draw, those of all splits together.", min=1)] = 60_000,
     seed: Annotated[int, typer.Option(help="The same seed gives the same conversations and the same split.")] = 0,
     tokenizer: Annotated[str, typer.Option(help="bpe or char.")] = "bpe",
+    leaky: Annotated[
+        bool, typer.Option("--leaky", help="Split at random, as guppylm does, to see what a leak hides.")
+    ] = False,
     out: Annotated[Path | None, typer.Option(metavar="DIR", help="Write the corpus into this directory.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write a Hugging Face dataset (Parquet) into this directory.")
+    ] = None,
     show_report: Annotated[bool, typer.Option("--report", help="Print sizes, repeats, overlap and tokens.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Draw a persona's conversations into DIR, split without leaks, and report what they are."""
-    if out is None and not (show_report or as_json):
-        raise GuppyError("there is nothing to do; give --out DIR to write the conversations, or --report to see counts")
+    """Draw a persona's conversations or read a file, split them without leaks, write them, and report what they are."""
+    if out is None and export is None and not (show_report or as_json):
+        raise GuppyError(
+            "there is nothing to do; give --out or --export DIR to write the conversations, or --report to see counts"
+        )
+    if persona is not None and source is not None:
+        raise GuppyError("give either --persona or --data, not both")
+    from guppy.checks import check_file
     from guppy.corpus import Corpus
+    from guppy.interop.dataset import export_dataset
     from guppy.report import format_report, report
 
     with _progress() as say:
-        say("drawing conversations")
-        corpus = Corpus.from_persona(persona, rows, seed, tokenizer)
+        if source is None:
+            say("drawing conversations")
+            faults = []
+            corpus = Corpus.from_persona(persona or "guppy", rows, seed, tokenizer, leaky=leaky)
+        else:
+            say(f"reading {source}")
+            faults = check_file(source) if source.is_file() else []
+            corpus = Corpus.from_path(source, None if source.is_dir() else tokenizer, leaky=leaky)
         if out is not None:
             say(f"writing {out}")
             corpus.save(out)
@@ -39,14 +63,20 @@ def data(
         counts = report(corpus)
         if out is not None:
             _write_report(out / "report.json", counts)
+        if export is not None:
+            say(f"writing {export}")
+            export_dataset(corpus, export, counts)
 
+    for fault in faults:
+        typer.echo(f"note: {fault}", err=True)
     if as_json:
         typer.echo(json.dumps(counts))
         return
     if show_report:
         typer.echo(format_report(counts))
-    if out is not None:
-        typer.echo(f"{len(corpus.train):,} training and {len(corpus.heldout):,} held-out rows in {out}", err=True)
+    for written in filter(None, (out, export)):
+        sizes = ", ".join(f"{len(split):,} {name}" for name, split in corpus.splits.items())
+        typer.echo(f"{sizes} rows in {written}", err=True)
 
 
 def _write_report(path: Path, counts: dict[str, object]) -> None:

@@ -9,34 +9,36 @@ from typing import Any
 import numpy as np
 
 from guppy.corpus import Corpus
-from guppy.rows import Row, pair_of
+from guppy.grammar import CONTEXT
+from guppy.overlap import near_duplicates
+from guppy.rows import Row, exchanges_of
 from guppy.splits import text_key
 
-CONTEXT = 128
-"""Context length of the presets: longer rows are cut into pieces in training."""
+NAMES = {"train": "train", "heldout": "held out", "composed": "composed", "all": "all"}
 
 
 def report(corpus: Corpus) -> dict[str, Any]:
     """Count a corpus, from its tokens back to text, so that it says what training really sees.
 
     Returns:
-        A JSON-able dict: `corpus` (how it was made) with hashes; `splits` (rows, tokens and how many prompts, replies
-        and pairs differ, for train, heldout and all); `overlap` (prompts and replies that both splits hold: the same
-        strings, and the same words when case, spaces and punctuation do not count); `tokens` (a row's length,
-        vocabulary); `reference` (see `Corpus.reference_entropies`); `topics` (rows by category).
+        A JSON-able dict: `corpus` (how it was made) with hashes; `splits` (rows, tokens, rows by number of turns, and
+        over all turns how many prompts, replies and pairs differ, for each split and all); `overlap` (for each split
+        but train: how many of its different prompts and replies stand in train as well: the same strings, the same
+        words when case, spaces and punctuation do not count, and nearly, see `guppy.overlap`); `tokens` (a row's
+        length, vocabulary); `reference` (see `guppy.reference`); `topics` (rows by category, and the category's share
+        of all rows).
     """
-    train, heldout = corpus.rows(corpus.train), corpus.rows(corpus.heldout)
+    rows = {name: corpus.rows(split) for name, split in corpus.splits.items()}
+    counts = {name: _variety(some) | {"tokens": len(corpus.splits[name].tokens)} for name, some in rows.items()}
+    everything = [row for some in rows.values() for row in some]
+    tokens = sum(len(split.tokens) for split in corpus.splits.values())
     return {
         "name": corpus.name,
         "corpus": corpus.describe(),
         "sha256": corpus.sha256,
         "tokenizer_sha256": corpus.tokenizer.sha256,
-        "splits": {
-            "train": _variety(train) | {"tokens": len(corpus.train.tokens)},
-            "heldout": _variety(heldout) | {"tokens": len(corpus.heldout.tokens)},
-            "all": _variety(train + heldout) | {"tokens": len(corpus.train.tokens) + len(corpus.heldout.tokens)},
-        },
-        "overlap": _overlap(train, heldout),
+        "splits": counts | {"all": _variety(everything) | {"tokens": tokens}},
+        "overlap": {name: _overlap(some, rows["train"]) for name, some in rows.items() if name != "train"},
         "tokens": _tokens(corpus),
         "reference": corpus.reference_entropies(),
         "topics": _topics(corpus),
@@ -48,29 +50,33 @@ def format_report(counts: dict[str, Any]) -> str:
     splits, overlap, tokens = counts["splits"], counts["overlap"], counts["tokens"]
     per_row, reference = tokens["per_row"], counts["reference"]
     made = ", ".join(f"{key} {value}" for key, value in counts["corpus"].items())
+    lines = ", ".join(f"{name.replace('log_v', 'log V')} {value:.3f}" for name, value in reference.items())
+    in_train = [
+        [f"{NAMES[name]}, {what}", *(f"{found[side + ending]:,}" for side in ("prompts", "replies"))]
+        for name, found in overlap.items()
+        for what, ending in (("the same string", ""), ("the same words", "_same_words"), ("nearly", "_near"))
+    ]
     sections = [
         f"{counts['name']}: {made}\nsha256 {counts['sha256']}",
         _table(
-            ["", "train", "held out", "all"],
+            ["", *(NAMES[name] for name in splits)],
             [
-                [label, *(f"{splits[name][key]:,}" for name in ("train", "heldout", "all"))]
+                [label, *(f"{split[key]:,}" for split in splits.values())]
                 for label, key in (
                     ("rows", "rows"),
                     ("tokens", "tokens"),
+                    ("exchanges", "exchanges"),
                     ("different prompts", "prompts"),
                     ("different replies", "replies"),
                     ("different pairs", "pairs"),
                 )
             ]
-            + [["pairs that are unique", *(f"{splits[name]['unique']:.1%}" for name in ("train", "heldout", "all"))]],
-        ),
-        _table(
-            ["in both splits", "prompts", "replies"],
-            [
-                ["the same string", f"{overlap['prompts']:,}", f"{overlap['replies']:,}"],
-                ["the same words", f"{overlap['prompts_same_words']:,}", f"{overlap['replies_same_words']:,}"],
+            + [
+                ["pairs that are unique", *(f"{split['unique']:.1%}" for split in splits.values())],
+                ["rows of several turns", *(f"{split['several_turns']:.1%}" for split in splits.values())],
             ],
         ),
+        _table(["also in train", "prompts", "replies"], in_train),
         _table(
             ["tokens in a row", "mean", "median", "95%", "99%", "longest", f"over {tokens['context']}"],
             [
@@ -84,21 +90,25 @@ def format_report(counts: dict[str, Any]) -> str:
         ),
         f"tokenizer: {tokens['vocab_size']:,} tokens ({tokens['kind']}), {tokens['padded_vocab_size']:,} padded; "
         f"{tokens['never_seen']:,} never in training; {tokens['characters_per_token']:.2f} characters a token",
-        f"losses on the way down, nats a token: log V {reference['log_v']:.3f}, unigram {reference['unigram']:.3f}, "
-        f"bigram {reference['bigram']:.3f}",
+        f"losses on the way down, nats a token: {lines}",
         _table(
-            ["topic", "train", "held out"],
-            [[row["topic"], f"{row['train']:,}", f"{row['heldout']:,}"] for row in counts["topics"]],
+            ["topic", "share", *(NAMES[name] for name in splits if name != "all")],
+            [
+                [row["topic"], f"{row['share']:.1%}", *(f"{row[name]:,}" for name in splits if name != "all")]
+                for row in counts["topics"]
+            ],
         ),
     ]
     return "\n\n".join(sections)
 
 
 def _variety(rows: Sequence[Row]) -> dict[str, Any]:
-    pairs = [pair_of(row) for row in rows]
+    pairs = [pair for row in rows for pair in exchanges_of(row)]
     different = len(set(pairs))
     return {
-        "rows": len(pairs),
+        "rows": len(rows),
+        "exchanges": len(pairs),
+        "several_turns": sum(len(exchanges_of(row)) > 1 for row in rows) / len(rows),
         "prompts": len({prompt for prompt, _ in pairs}),
         "replies": len({reply for _, reply in pairs}),
         "pairs": different,
@@ -106,18 +116,18 @@ def _variety(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _overlap(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, int]:
+def _overlap(rows: Sequence[Row], train: Sequence[Row]) -> dict[str, int]:
     counts = {}
     for side, name in enumerate(("prompts", "replies")):
-        strings = [{pair_of(row)[side] for row in rows} for rows in (train, heldout)]
-        words = [{text_key(text) for text in texts} for texts in strings]
-        counts[name] = len(strings[0] & strings[1])
-        counts[f"{name}_same_words"] = len(words[0] & words[1])
+        here, there = ({pair[side] for row in some for pair in exchanges_of(row)} for some in (rows, train))
+        counts[name] = len(here & there)
+        counts[f"{name}_same_words"] = len({text_key(text) for text in here} & {text_key(text) for text in there})
+        counts[f"{name}_near"] = int(near_duplicates(sorted(here), sorted(there)).sum())
     return counts
 
 
 def _tokens(corpus: Corpus) -> dict[str, Any]:
-    lengths = np.concatenate([corpus.train.lengths, corpus.heldout.lengths])
+    lengths = np.concatenate([split.lengths for split in corpus.splits.values()])
     seen = np.unique(corpus.train.tokens)
     p50, p95, p99 = (int(value) for value in np.percentile(lengths, (50, 95, 99), method="nearest"))
     return {
@@ -133,8 +143,12 @@ def _tokens(corpus: Corpus) -> dict[str, Any]:
 
 
 def _topics(corpus: Corpus) -> list[dict[str, Any]]:
-    train, heldout = Counter(corpus.train.categories), Counter(corpus.heldout.categories)
-    return [{"topic": topic, "train": train[topic], "heldout": heldout[topic]} for topic in sorted(train | heldout)]
+    counts = {name: Counter(split.categories) for name, split in corpus.splits.items()}
+    totals = Counter(topic for split in corpus.splits.values() for topic in split.categories)
+    return [
+        {"topic": topic, "share": totals[topic] / totals.total()} | {name: counts[name][topic] for name in counts}
+        for topic in sorted(totals)
+    ]
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:

@@ -29,7 +29,7 @@ def test_it_writes_a_corpus_that_reads_back(tmp_path: Path) -> None:
     result = run("--persona", "guppy", *SMALL, "--out", tmp_path / "fish")
     assert result.exit_code == 0 and result.stdout == ""
     assert sorted(path.name for path in (tmp_path / "fish").iterdir()) == [
-        "heldout.jsonl", "report.json", "tokenizer.json", "train.jsonl"
+        "composed.jsonl", "corpus.json", "heldout.jsonl", "report.json", "tokenizer.json", "train.jsonl"
     ]  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "fish" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
     assert all(list(row) == ["input", "output", "category", "text"] for row in rows)
@@ -44,7 +44,7 @@ def test_json_is_one_document_and_true(tmp_path: Path) -> None:
 
     lines = {
         name: [json.loads(line) for line in (tmp_path / "fish" / f"{name}.jsonl").read_text().splitlines()]
-        for name in ("train", "heldout")
+        for name in ("train", "heldout", "composed")
     }
     for name, rows in lines.items():
         counts = told["splits"][name]
@@ -53,14 +53,18 @@ def test_json_is_one_document_and_true(tmp_path: Path) -> None:
         assert counts["replies"] == len({row["output"] for row in rows})
         assert counts["unique"] == len({(row["input"], row["output"]) for row in rows}) / len(rows) > 0.9
     assert told["splits"]["all"]["rows"] == 800
-    assert set(told["overlap"].values()) == {0}
-    assert sum(topic["train"] for topic in told["topics"]) == told["splits"]["train"]["rows"]
+    same = [told["overlap"]["heldout"][side + how] for side in ("prompts", "replies") for how in ("", "_same_words")]
+    assert same == [0, 0, 0, 0] and told["overlap"]["composed"]["replies_same_words"] == 0
+    assert 0 < told["overlap"]["heldout"]["replies_near"] < told["splits"]["heldout"]["replies"]
+    for name in lines:
+        assert sum(topic[name] for topic in told["topics"]) == told["splits"][name]["rows"]
+    assert sum(topic["share"] for topic in told["topics"]) == pytest.approx(1)
 
     corpus = Corpus.load(tmp_path / "fish")
     tokens = told["tokens"]
     assert told["sha256"] == corpus.sha256
     assert tokens["vocab_size"] == corpus.tokenizer.vocab_size
-    assert tokens["per_row"]["max"] == max(corpus.train.lengths.max(), corpus.heldout.lengths.max())
+    assert tokens["per_row"]["max"] == max(split.lengths.max() for split in corpus.splits.values())
     assert tokens["rows_over_context"] == 0
     assert told["reference"] == corpus.reference_entropies()
 
@@ -68,9 +72,10 @@ def test_json_is_one_document_and_true(tmp_path: Path) -> None:
 def test_the_report_is_a_table() -> None:
     result = run(*SMALL, "--report")
     lines = result.stdout.splitlines()
-    assert any(line.split() == ["rows", *line.split()[1:3], "800"] for line in lines)
-    assert [line.split()[-2:] for line in lines if line.startswith("the same")] == [["0", "0"], ["0", "0"]]
-    assert "log V" in result.stdout and "meaning" in result.stdout
+    assert any(line.split() == ["rows", *line.split()[1:4], "800"] for line in lines)
+    same = [line.split()[-2:] for line in lines if line.startswith("held out, the same")]
+    assert same == [["0", "0"], ["0", "0"]]
+    assert "log V" in result.stdout and "grammar" in result.stdout and "meaning" in result.stdout
 
 
 def test_a_character_tokenizer(tmp_path: Path) -> None:
@@ -86,10 +91,28 @@ def test_another_persona(tmp_path: Path) -> None:
     assert told["name"] == "duck" and told["topics"][0]["topic"] == "pond"
 
 
+def test_a_leaky_split_says_so(tmp_path: Path) -> None:
+    told = json.loads(run(*SMALL, "--leaky", "--json", "--out", tmp_path / "fish").stdout)
+    assert told["corpus"]["leaky"] is True and "composed" not in told["splits"]
+    assert told["overlap"]["heldout"]["prompts"] > 0
+    assert "leaky" not in json.loads(run(*SMALL, "--json").stdout)["corpus"]
+
+
+def test_a_file_instead_of_a_persona(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    lines = [f"what is {n}?,it is the number {n}.,c" for n in range(300)] + ["what is it?,it is it.,c"] * 30
+    path.write_text("input,output,category\n" + "\n".join(lines) + "\n")
+    result = run("--data", path, "--json")
+    assert json.loads(result.stdout)["splits"]["all"]["exchanges"] == 330
+    assert f"note: {path}, line 302: this row and others stand in the file again, 29 rows in all" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "what"),
     [
         ((), "nothing to do"),
+        (("--persona", "guppy", "--data", "x.csv", "--report"), "not both"),
+        (("--data", "nowhere.csv", "--report"), "no file nowhere.csv"),
         (("--persona", "shark", "--report"), "no persona 'shark'"),
         (("--tokenizer", "words", *SMALL, "--report"), "choose bpe or char"),
     ],
