@@ -53,7 +53,7 @@ def draw_split(persona: Persona, rows: int, seed: int, *, leaky: bool = False) -
 
 
 def _without_leaks(persona: Persona, rows: int, seed: int) -> Sides:
-    count = rows + rows // 8
+    count = rows + rows // 6
     while True:
         sides, kept = _deal(persona.draw(count, seed), rows, seed)
         if sides:
@@ -66,8 +66,8 @@ def _without_leaks(persona: Persona, rows: int, seed: int) -> Sides:
         count = round(1.1 * count * rows / max(kept, rows / 4))
 
 
-def _deal(drawn: Sequence[Drawn], rows: int, seed: int) -> tuple[Sides | None, int]:
-    """The first `rows` draws that can be kept, and how many there are; None if these are too few."""
+def _deal(drawn: Sequence[Drawn], rows: int, seed: int) -> tuple[Sides | None, float]:
+    """Deal the draws, and keep `rows` of them; None if too few can be kept, and how many rows they would make."""
     combinations = held_out_combinations([draw.combinations for draw in drawn], COMPOSED, seed)
     composed = [i for i, draw in enumerate(drawn) if not combinations.isdisjoint(draw.combinations)]
     apart = set(composed)
@@ -81,17 +81,30 @@ def _deal(drawn: Sequence[Drawn], rows: int, seed: int) -> tuple[Sides | None, i
     train, heldout = [rest[i] for i in dealt.train], [rest[i] for i in dealt.heldout]
     taken = {reply for side in (train, heldout) for i in side for reply in _replies(drawn[i])}
     composed = [i for i in composed if taken.isdisjoint(_replies(drawn[i]))]
-    kept = sorted([*train, *heldout, *composed])
-    if len(kept) < rows:
-        return None, len(kept)
-    last = kept[rows - 1]
-    known = {part for i in train if i <= last for combination in drawn[i].combinations for part in combination.parts}
-    composed = [i for i in composed if i <= last and known.issuperset(_held_parts(drawn[i], combinations))]
-    heldout = [i for i in heldout if i <= last]
+
+    chosen, kept = _in_proportion(sorted([*train, *heldout, *composed]), drawn, rows)
+    known = {part for i in train if i in chosen for combination in drawn[i].combinations for part in combination.parts}
+    composed = [i for i in composed if i in chosen and known.issuperset(_held_parts(drawn[i], combinations))]
+    heldout = [i for i in heldout if i in chosen]
     # In the place of rows with parts that nobody taught come further ones to learn from.
-    train = train[: rows - len(heldout) - len(composed)]
+    missing = rows - len(composed) - len(heldout)
+    train = sorted(sorted(train, key=lambda i: i not in chosen)[:missing])
     sides = Sides(*([drawn[i] for i in side] for side in (train, heldout, composed)))
-    return (sides if len(train) + len(heldout) + len(composed) == rows else None), len(kept)
+    return (sides if kept >= rows and len(train) == missing else None), kept
+
+
+def _in_proportion(kept: Sequence[int], drawn: Sequence[Drawn], rows: int) -> tuple[set[int], float]:
+    """The first of the kept draws, with as many conversations of several turns as the persona draws, though more of
+    these are lost; and how many rows can be had so."""
+    share = sum(bool(draw.conversation.later) for draw in drawn) / len(drawn)
+    chosen: set[int] = set()
+    made = float("inf")
+    for several in (True, False):
+        some = [i for i in kept if bool(drawn[i].conversation.later) is several]
+        wanted = round(rows * share) if several else rows - round(rows * share)
+        chosen.update(some[:wanted])
+        made = min(made, rows * len(some) / wanted) if wanted else made
+    return chosen, made
 
 
 def _replies(draw: Drawn) -> list[str]:

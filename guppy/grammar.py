@@ -19,10 +19,10 @@ from guppy.tokenizer import IM_END, IM_START
 
 CONTEXT = 128
 """Context length of the presets: a further turn that might not fit it is left out."""
-# What a turn's marks and roles take, and what its letters take at worst: a word in capitals or with a slip in it is
-# spelled in pieces.
-TURN_TOKENS = 11
-CHARACTERS_PER_TOKEN = 3.2
+# What the marks and roles of a prompt and its reply take, and what their letters take at worst: a word in capitals or
+# with a slip in it is spelled in pieces. Of conversations of several turns under 0.1% turn out too long with these.
+TURN_TOKENS = 10
+CHARACTERS_PER_TOKEN = 3.6
 CHARACTERS_PER_TOKEN_IN_CAPITALS = 1.6
 # Of the further turns that could follow up on the scene before, so many do; the others begin a new scene.
 FOLLOW_UP = 0.5
