@@ -45,7 +45,8 @@ def test_rows_are_chatml_and_fit_the_context(fish: Corpus) -> None:
             assert fish.tokenizer.decode(split.row(i)) == draws[i].conversation.text
             assert split.categories[i] == draws[i].conversation.category
     assert fish.train.lengths.max() <= 128
-    assert np.percentile(fish.train.lengths, 5) >= 15 and np.percentile(fish.train.lengths, 95) <= 60
+    # One conversation in eight has further turns.
+    assert np.percentile(fish.train.lengths, 5) >= 15 and np.percentile(fish.train.lengths, 85) <= 60
 
 
 def test_the_same_call_makes_the_same_corpus(fish: Corpus) -> None:
