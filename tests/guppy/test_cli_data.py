@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -25,6 +26,11 @@ def run(*arguments: object):
     return result
 
 
+def exchanges(row: dict[str, Any]) -> list[tuple[str, str]]:
+    said = [message["content"] for message in row.get("messages", [])] or [row["input"], row["output"]]
+    return list(zip(said[::2], said[1::2], strict=True))
+
+
 def test_it_writes_a_corpus_that_reads_back(tmp_path: Path) -> None:
     result = run("--persona", "guppy", *SMALL, "--out", tmp_path / "fish")
     assert result.exit_code == 0 and result.stdout == ""
@@ -32,7 +38,9 @@ def test_it_writes_a_corpus_that_reads_back(tmp_path: Path) -> None:
         "composed.jsonl", "corpus.json", "heldout.jsonl", "report.json", "tokenizer.json", "train.jsonl"
     ]  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "fish" / "heldout.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert all(list(row) == ["input", "output", "category", "text"] for row in rows)
+    assert {tuple(row) for row in rows} == {
+        ("input", "output", "category", "text"), ("input", "output", "category", "messages", "text")
+    }  # fmt: skip
     assert all(row["input"] in row["text"] and row["output"] in row["text"] for row in rows)
     assert Corpus.load(tmp_path / "fish").sha256 == Corpus.from_persona("guppy", 800, 3).sha256
 
@@ -49,9 +57,10 @@ def test_json_is_one_document_and_true(tmp_path: Path) -> None:
     for name, rows in lines.items():
         counts = told["splits"][name]
         assert counts["rows"] == len(rows)
-        assert counts["prompts"] == len({row["input"] for row in rows})
-        assert counts["replies"] == len({row["output"] for row in rows})
-        assert counts["unique"] == len({(row["input"], row["output"]) for row in rows}) / len(rows) > 0.9
+        pairs = [pair for row in rows for pair in exchanges(row)]
+        assert counts["prompts"] == len({prompt for prompt, _ in pairs})
+        assert counts["replies"] == len({reply for _, reply in pairs})
+        assert counts["unique"] == len(set(pairs)) / len(pairs) > 0.9
     assert told["splits"]["all"]["rows"] == 800
     same = [told["overlap"]["heldout"][side + how] for side in ("prompts", "replies") for how in ("", "_same_words")]
     assert same == [0, 0, 0, 0] and told["overlap"]["composed"]["replies_same_words"] == 0
@@ -92,7 +101,7 @@ def test_another_persona(tmp_path: Path) -> None:
 
 
 def test_a_leaky_split_says_so(tmp_path: Path) -> None:
-    told = json.loads(run(*SMALL, "--leaky", "--json", "--out", tmp_path / "fish").stdout)
+    told = json.loads(run("--rows", "3000", "--leaky", "--json", "--out", tmp_path / "fish").stdout)
     assert told["corpus"]["leaky"] is True and "composed" not in told["splits"]
     assert told["overlap"]["heldout"]["prompts"] > 0
     assert "leaky" not in json.loads(run(*SMALL, "--json").stdout)["corpus"]
