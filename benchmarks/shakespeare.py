@@ -96,8 +96,8 @@ CPU = Row(
         *("--batch_size=12", "--n_layer=4", "--n_head=4", "--n_embd=128", "--max_iters=2000"),
         *("--lr_decay_iters=2000", "--dropout=0.0"),
     ),
-    budget=1_000_000,
-    batch=16,
+    budget=360_000,
+    batch=8,
 )
 GPU = Row(
     device="cuda",
