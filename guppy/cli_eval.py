@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from guppy.cli_models import Json, RunName, Seed, Temperature, steps_named, tracked
 from guppy.cli_watch import print_json, saying
 from guppy.errors import GuppyError
+
+if TYPE_CHECKING:
+    from guppy.eval_report import Sampling
+    from guppy.runs import Run
 
 _SCORES = ("lowercase", "vocabulary", "obsession", "in_topic", "repeated", "memorised", "exact", "near")
 _SCORES += ("composed", "new", "strange", "reply_words", "sentence_words", "distinct_1", "distinct_2", "distinct_3")
@@ -26,7 +30,7 @@ def evaluate(
         str | None, typer.Option(help="Instead: a table over checkpoints, all or numbers such as 0,64,512.")
     ] = None,
     rows: Annotated[
-        int | None, typer.Option(help="Rows of each split, evenly spread; 1,000 if left out.", min=1)
+        int | None, typer.Option(help="Rows of each split, evenly spread; 1,000 if left out, 250 with --steps.", min=1)
     ] = None,
     temperature: Temperature = 0.7,
     seed: Seed = 0,
@@ -35,40 +39,59 @@ def evaluate(
     """Is it the fish? Losses, character, what is remembered, and surprise at prompts that no grammar made.
 
     A model has the character when its scores are those of its data: beside them stand the training replies, the
-    held-out replies to the same prompts, and an untrained model.
+    held-out replies to the same prompts, and an untrained model. What --steps measures, with fewer rows and prompts
+    for each, is kept in the run's folder, so the next time only what is missing is measured; with --rows,
+    --temperature or --seed of your own nothing is kept.
     """
     if step is not None and steps is not None:
         raise GuppyError("Give either --step or --steps, not both.")
-    from guppy.eval_report import ROWS, Examiner, Sampling, flat
-    from guppy.runs import corpus_of, open_run
+    from guppy.eval_report import Sampling
+    from guppy.runs import open_run
 
-    opened = open_run(run)
-    chosen = steps_named(opened, steps) if steps is not None else [opened.last_step if step is None else step]
-    first = opened.model(chosen[0])  # that it is missing is told before the data are read
-    with saying("Reading the data"):
-        corpus = corpus_of(opened)
-    same_data = corpus.sha256 == opened.manifest["corpus"].get("sha256")
-    if not same_data:
-        print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
-    examiner = Examiner(corpus, rows or ROWS, Sampling(temperature, seed))
-    facts = {"run": opened.id, "surgery": opened.surgery.names, "same_data": same_data}
-    with saying("Scoring the data"):
-        facts["references"] = examiner.references(first.config, first.surgery)
-    if steps is None:
-        with saying("Scoring the model"):
-            told = facts | {"step": chosen[0]} | examiner.measure(first)
-        text = _report
+    opened, sampling = open_run(run), Sampling(temperature, seed)
+    if steps is not None:
+        told = _measured_over(opened, steps_named(opened, steps), rows, sampling)
     else:
-        told = facts | {"table": [flat(at, examiner.measure(opened.model(at))) for at in tracked(chosen)]}
-        text = _over_steps
+        told = _measured(opened, opened.last_step if step is None else step, rows, sampling)
+    if not told["same_data"]:
+        print("The run's data have changed since it was trained; these are today's.", file=sys.stderr)
     if as_json:
         print_json(told)
     else:
-        print(text(told))
+        print((_report if steps is None else _over_steps)(told))
 
 
 # Typer names a command after its function, and `eval` is Python's own.
 evaluate.__name__ = "eval"
+
+
+def _measured(run: Run, step: int, rows: int | None, sampling: Sampling) -> dict[str, Any]:
+    """Everything about one checkpoint."""
+    from guppy.eval_report import ROWS, Examiner
+    from guppy.runs import corpus_of
+
+    model = run.model(step)  # that it is missing is told before the data are read
+    with saying("Reading the data"):
+        corpus = corpus_of(run)
+    examiner = Examiner(corpus, rows or ROWS, sampling)
+    with saying("Scoring the data"):
+        references = examiner.references(model.config, model.surgery)
+    with saying("Scoring the model"):
+        return _facts(run, corpus.sha256) | {"references": references, "step": step} | examiner.measure(model)
+
+
+def _measured_over(run: Run, steps: list[int], rows: int | None, sampling: Sampling) -> dict[str, Any]:
+    """A row for each of the checkpoints."""
+    from guppy.scores import scores_over
+
+    scores = scores_over(run, steps, rows, sampling, track=tracked, saying=saying)
+    facts = _facts(run, scores.how["corpus"]) | {"how": scores.how, "theme": scores.theme}
+    return facts | {"references": scores.references, "table": scores.table()}
+
+
+def _facts(run: Run, corpus: str) -> dict[str, Any]:
+    same = corpus == run.manifest["corpus"].get("sha256")
+    return {"run": run.id, "surgery": run.surgery.names, "same_data": same}
 
 
 def _report(measured: dict[str, Any]) -> str:

@@ -1,9 +1,10 @@
-"""What pages fetch: runs, their news, tokens, attention and replies. Read-only; every failure is one sentence.
+"""What pages fetch: runs, news, scores, tokens, attention, replies. Read-only; every failure is one sentence.
 
 Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status):
 
     /lab/runs                                 all runs, a person's own first, newest first
     /lab/run/{id}?cursor=                     one run's manifest, and the metrics and samples since the cursor
+    /lab/scores/{id}                          what was measured of its checkpoints, and how; null if nothing was
     /lab/tokens?run=&prompt=                  the prompt as the run's model reads it
     /lab/attention?run=&prompt=&steps=        binary: every head's pattern at some steps, or at "all"
     /lab/replies?run=&prompt=&steps=&temperature=&top_k=&top_p=&seed=    what each of the steps replies
@@ -29,6 +30,7 @@ from starlette.routing import Route
 
 from guppy.errors import GuppyError
 from guppy.runs import Run, find_run
+from guppy.runs.scores import read_scores
 from lab import models
 from lab.listing import listing, news
 
@@ -64,6 +66,11 @@ def get_runs(request: Request) -> Response:
 
 def get_run(request: Request) -> Response:
     return _now(request, news(find_run(request.path_params["id"]), request.query_params.get("cursor", "")))
+
+
+def get_scores(request: Request) -> Response:
+    kept = read_scores(find_run(request.path_params["id"]))
+    return _now(request, {"scores": asdict(kept) | {"rows": kept.table()} if kept else None})
 
 
 def get_tokens(request: Request) -> Response:
@@ -112,6 +119,7 @@ def get_nothing(request: Request) -> Response:
 ROUTES = [
     Route("/lab/runs", _endpoint(get_runs, "read"), methods=["GET"]),
     Route("/lab/run/{id}", _endpoint(get_run, "read"), methods=["GET"]),
+    Route("/lab/scores/{id}", _endpoint(get_scores, "read"), methods=["GET"]),
     Route("/lab/tokens", _endpoint(get_tokens, "read"), methods=["GET"]),
     Route("/lab/attention", _endpoint(get_attention, "compute"), methods=["GET"]),
     Route("/lab/replies", _endpoint(get_replies, "compute"), methods=["GET"]),

@@ -236,7 +236,7 @@ class Jobs:
             worker = subprocess.Popen(
                 command, cwd=REPOSITORY, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **own_group
             )
-        _let_others_first(worker.pid)
+        let_others_first(worker.pid)
         self._workers[run_id], self._spent[run_id] = worker, float(run.manifest["seconds"])
 
     def _watch(self, run_id: str) -> None:
@@ -272,7 +272,7 @@ class Jobs:
                 _note(path, "failed", _last_line(path / LOG))
 
 
-def _let_others_first(pid: int) -> None:
+def let_others_first(pid: int) -> None:
     """Give a worker, which leads a session of its own, less of the CPU than the lab and the browser when they ask."""
     if not hasattr(os, "setpriority"):
         return

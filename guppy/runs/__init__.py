@@ -1,7 +1,7 @@
 """A run on disk: open it, list them, make one, train it, go on with it, fork it.
 
-`files` names and writes its files, `lock` keeps writers apart, `tensors` guards weights, `read` opens runs, `write`
-trains them, `fork` makes new runs of old ones.
+`files` names and writes its files, `lock` keeps writers apart, `tensors` guards weights, `scores` keeps what was
+measured of them, `read` opens runs, `write` trains them, `fork` makes new runs of old ones.
 """
 
 from guppy.runs.files import read_rows

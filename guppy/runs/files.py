@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 from guppy.errors import GuppyError
 
 MANIFEST, TOKENIZER = "run.json", "tokenizer.json"
-METRICS, SAMPLES = "metrics.jsonl", "samples.jsonl"
+METRICS, SAMPLES, SCORES = "metrics.jsonl", "samples.jsonl", "scores.json"
 CONTROL, LOCK, STEPS = "control.json", "worker.lock", "steps"
 WEIGHTS, TRAINER_TENSORS, TRAINER = "model.safetensors", "trainer.safetensors", "trainer.json"
 # What is being written has this prefix; what a killed writer left behind is known by it.

@@ -101,7 +101,8 @@ def bundle(
 ) -> Path:
     """A light copy of a run to give away: no optimizer state, weights of the chosen steps (None: all) in `dtype`.
 
-    It opens like any run; it can be forked, but not resumed. Returns `out`.
+    It opens like any run; it can be forked, but not resumed. Its curves, samples and scores are those of the weights
+    before they were rounded. Returns `out`.
 
     Raises:
         GuppyError: a step is not there, or `out` exists.
@@ -119,7 +120,7 @@ def bundle(
                 path = files.step_path(draft, step)
                 path.mkdir(parents=True)
                 write_tensors(path / files.WEIGHTS, {name: t.to(DTYPES[dtype]) for name, t in tensors.items()})
-            for name in (files.TOKENIZER, files.METRICS, files.SAMPLES):
+            for name in (files.TOKENIZER, files.METRICS, files.SAMPLES, files.SCORES):
                 if (run.path / name).exists():
                     shutil.copyfile(run.path / name, draft / name)
             files.write_json(draft / files.MANIFEST, run.manifest | {"id": out.name, "weights_dtype": dtype})

@@ -19,6 +19,7 @@ from guppy.model import Guppy
 from guppy.precision import DTYPES
 from guppy.runs import files
 from guppy.runs.lock import worker_of
+from guppy.runs.scores import read_scores
 from guppy.runs.tensors import check_tensors, read_tensors
 from guppy.surgery import Surgery
 from guppy.tokenizer import Tokenizer
@@ -99,6 +100,15 @@ class Run:
     def samples(self) -> pandas.DataFrame:
         """samples.jsonl as it is now: step, prompt, text."""
         return self._frame(files.SAMPLES, ["step", "prompt", "text"])
+
+    @property
+    def scores(self) -> pandas.DataFrame:
+        """scores.json as it is now: a row for each checkpoint that `python -m guppy eval --steps` has measured, its
+        columns as in `guppy.eval_report.flat`. Raises GuppyError when it is damaged."""
+        import pandas
+
+        kept = read_scores(self.path)
+        return pandas.DataFrame(kept.table()) if kept and kept.rows else pandas.DataFrame(columns=["step"])
 
     def _frame(self, name: str, columns: list[str]) -> pandas.DataFrame:
         import pandas

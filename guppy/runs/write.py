@@ -25,6 +25,7 @@ from guppy.precision import pick_device, pick_precision
 from guppy.runs import files
 from guppy.runs.lock import clear_command, locked, received
 from guppy.runs.read import FORMAT, RUN_ID, Run, open_run
+from guppy.runs.scores import drop_scores
 from guppy.runs.tensors import read_tensors, write_tensors
 from guppy.surgery import Surgery
 from guppy.train import train
@@ -256,6 +257,7 @@ class RunWriter:
         for name in (files.METRICS, files.SAMPLES):
             files.drop_rows(self.path / name, last)
             self._rows[name] = (self.path / name).open("ab")
+        drop_scores(self.path, state.progress.step if state else -1)
 
     def write(self, event: Event) -> None:
         """Bring an event to disk."""
