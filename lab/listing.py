@@ -48,6 +48,7 @@ def line(run: RunSummary) -> dict[str, Any]:
         "n_layers": model.get("n_layers"),
         "n_heads": model.get("n_heads"),
         "n_ctx": model.get("n_ctx"),
+        "corpus": manifest.get("corpus", {}).get("sha256"),
         "scored": (run.path / files.SCORES).exists(),
         "bundled": run.bundled,
         "error": run.error,

@@ -15,7 +15,13 @@ import gradio as gr
 from lab.theme import palette_css
 
 HERE = Path(__file__).parent
-PAGES: dict[str, str] = {"train": "Train", "talk": "Talk", "attention": "Attention", "mask": "Mask"}
+PAGES: dict[str, str] = {
+    "train": "Train",
+    "talk": "Talk",
+    "attention": "Attention",
+    "mask": "Mask",
+    "scores": "Character",
+}
 """The pages in the order a newcomer meets them: name in the address, title."""
 DEFAULT_PAGE = "attention"
 DEFAULT_PROMPT = "are you hungry?"

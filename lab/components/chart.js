@@ -1,23 +1,25 @@
 /* lab.chart(host, options): lines over training steps on a canvas, with a crosshair that reads them.
 
-   options: y (the axis in words), yMax (fixed top of the axis; otherwise the data's), detail(y) (more words for a value),
-   onPick(step) (a click or Enter on the chart), label (what a screen reader says).
+   options: y (the axis in words), yMax (fixed top of the axis; otherwise the data's), show(y) (a value in words; otherwise
+   three digits), detail(y) (more words for it), onPick(step) (a click or Enter on the chart), label (what a screen reader says).
    chart.update({series, lines, mark}): series [{name, color, dash, x, y}] with color a custom property's name and x, y
-   growing arrays; lines [{name, y}] horizontal references; mark the step that the time bar shows.
+   growing arrays, or [{…, base, fill}] for what lies between base and y, as opaque as fill says; lines [{name, short, y}]
+   horizontal references, with a short name for narrow screens; mark the step that the time bar shows.
    chart.logX is a property; chart.png(title) and chart.csv() give what is drawn. */
 (() => {
   "use strict";
 
   const lab = window.lab;
   const PAD = { left: 46, right: 14, top: 12, bottom: 34 };
-  const [ROOMY, GUTTER] = [560, 132]; // from this width on, names of lines have a place of their own at the right
+  const ROOMY = 560; // from this width on there is room for whole names of lines
+  const [GAP, LINE] = [10, 14]; // between a line and its name; between names
   const FONT = "11px system-ui, -apple-system, 'Segoe UI', Roboto, sans-serif";
   const SOLID = [];
 
   class Chart {
     constructor(host, options) {
       this.host = host;
-      this.options = options;
+      this.options = { show: lab.number, ...options };
       this.series = [];
       this.lines = [];
       this.mark = null;
@@ -51,7 +53,7 @@
     /* Every point as a row; the reader of the file need not know how it was drawn. */
     csv() {
       const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
-      const rows = this.series.flatMap(({ name, x, y }) => x.map((step, i) => [quote(name), step, y[i] ?? ""].join(",")));
+      const rows = this.series.flatMap((series) => series.x.map((step, i) => [quote(series.name), step, valueOf(series, i) ?? ""].join(",")));
       const lines = this.lines.map(({ name, y }) => [quote(name), "", y].join(","));
       return ["series,step,value", ...rows, ...lines].join("\n") + "\n";
     }
@@ -70,8 +72,10 @@
       context.fillStyle = lab.css("--ink");
       context.fillText(title, PAD.left, 14);
       let x = PAD.left;
-      for (const { name, color, dash } of this.series) {
-        stroke(context, lab.css(color), dash ?? SOLID, 1.75, [[x, 34], [x + 20, 34]]);
+      for (const { name, color, dash, fill } of this.series) {
+        context.globalAlpha = fill ?? 1;
+        stroke(context, lab.css(color), dash ?? SOLID, fill ? 10 : 1.75, [[x, 34], [x + 20, 34]]);
+        context.globalAlpha = 1;
         context.fillStyle = lab.css("--ink-2");
         context.fillText(name, x + 26, 34);
         x += 44 + context.measureText(name).width;
@@ -98,12 +102,16 @@
       return this.log ? Math.log2(1 + step) : step;
     }
 
-    measure() {
+    /* Names of lines stand beside the plot, where no curve is. */
+    measure(context) {
       const steps = this.series.map(({ x }) => x.at(-1) ?? 0);
       const tops = this.series.flatMap(({ y }) => y.filter(Number.isFinite));
       this.last = Math.max(1, ...steps);
       this.top = this.options.yMax ?? 1.06 * tops.concat(this.lines.map(({ y }) => y)).reduce((a, b) => Math.max(a, b), 0.1);
-      this.right = this.lines.length && this.width >= ROOMY ? GUTTER : PAD.right;
+      const named = ({ name, short, y }) => ({ y, text: `${this.width < ROOMY && short ? short : name} ${this.options.show(y)}` });
+      this.names = this.lines.map(named).sort((a, b) => b.y - a.y);
+      const widest = Math.max(...this.names.map(({ text }) => context.measureText(text).width));
+      this.right = this.names.length ? GAP + Math.ceil(widest) + 2 : PAD.right;
       const [w, h] = [this.width - PAD.left - this.right, this.height - PAD.top - PAD.bottom];
       this.px = (step) => PAD.left + (w * this.along(step)) / this.along(this.last);
       this.py = (y) => PAD.top + h * (1 - y / this.top);
@@ -132,13 +140,15 @@
     }
 
     paint(context) {
-      this.measure();
       context.font = FONT;
+      this.measure(context);
       this.paintAxes(context);
+      for (const series of this.series) if (series.base) this.paintArea(context, series);
       this.paintLines(context);
       if (this.mark !== null && this.series.length) this.paintUpright(context, this.mark, lab.css("--edge"), [2, 3]);
       if (this.hover !== null) this.paintUpright(context, this.hover, lab.css("--ink-2"), SOLID);
-      for (const { x, y, color, dash } of this.series) {
+      for (const { x, y, base, color, dash } of this.series) {
+        if (base) continue;
         const points = x.map((step, i) => [this.px(step), y[i] === null ? NaN : this.py(Math.min(y[i], 1.5 * this.top))]);
         stroke(context, lab.css(color), dash ?? SOLID, 1.5, points);
       }
@@ -152,7 +162,7 @@
       context.textBaseline = "middle";
       for (const y of ticks(this.top, 5)) {
         stroke(context, grid, SOLID, 1, [[PAD.left, crisp(this.py(y))], [right, crisp(this.py(y))]]);
-        context.fillText(lab.number(y).replace(/\.?0+$/, "") || "0", PAD.left - 8, this.py(y));
+        context.fillText(bare(this.options.show(y)), PAD.left - 8, this.py(y));
       }
       context.textBaseline = "top";
       context.textAlign = "center";
@@ -168,28 +178,31 @@
       context.fillText(this.options.y, right, this.height);
     }
 
-    /* Reference lines, their names beside them, or on them where there is no room; moved apart where they would meet. */
+    /* Reference lines and their names, which are moved apart where they would meet. */
     paintLines(context) {
       const right = this.width - this.right;
-      const beside = this.right > PAD.right;
-      context.textAlign = beside ? "left" : "right";
+      const at = this.names.map(({ y }) => crisp(this.py(y)));
+      const beside = apart(at, this.height - PAD.bottom);
+      context.textAlign = "left";
       context.textBaseline = "middle";
-      let above = -Infinity;
-      for (const { name, y } of [...this.lines].sort((a, b) => b.y - a.y)) {
-        const at = crisp(this.py(y));
-        stroke(context, lab.css("--reference"), SOLID, 1, [[PAD.left, at], [right, at]]);
-        above = Math.max(beside ? at : at - 8, above + 14);
-        const text = `${name} ${lab.number(y)}`;
-        if (!beside) {
-          context.globalAlpha = 0.8;
-          context.fillStyle = lab.css("--paper");
-          const wide = context.measureText(text).width;
-          context.fillRect(right - wide - 4, above - 6, wide + 4, 12);
-          context.globalAlpha = 1;
-        }
-        context.fillStyle = lab.css("--reference");
-        context.fillText(text, beside ? right + 8 : right - 2, above);
-      }
+      context.fillStyle = lab.css("--reference");
+      this.names.forEach(({ text }, i) => {
+        stroke(context, lab.css("--reference"), SOLID, 1, [[PAD.left, at[i]], [right, at[i]], [right + GAP - 3, beside[i]]]);
+        context.fillText(text, right + GAP, beside[i]);
+      });
+      this.canvas.dataset.lines = JSON.stringify(this.names.map(({ text }, i) => [text, beside[i]]));
+    }
+
+    /* What lies between two curves; at a single step a bar. */
+    paintArea(context, { x, y, base, color, fill }) {
+      const wide = x.length === 1 ? 4 : 0;
+      const edge = (heights) => heights.flatMap((height, i) => [-wide, wide].map((by) => [this.px(x[i]) + by, this.py(height)]));
+      context.globalAlpha = fill;
+      context.fillStyle = lab.css(color);
+      context.beginPath();
+      for (const [px, py] of [...edge(y), ...edge(base).reverse()]) context.lineTo(px, py);
+      context.fill();
+      context.globalAlpha = 1;
     }
 
     paintUpright(context, step, color, dash) {
@@ -258,18 +271,20 @@
     }
 
     /* The series' value at the crosshair; where it has none there, its last one before, with its step. */
-    row({ name, color, dash, x, y }) {
+    row(series) {
+      const { name, color, dash, fill, x, y } = series;
       let at = x.length - 1;
       while (at >= 0 && x[at] > this.hover) at--;
       if (at < 0 || y[at] === null) return null;
       const when = x[at] === this.hover ? "" : ` at ${lab.count(x[at])}`;
-      const detail = this.options.detail ? ` ${this.options.detail(y[at])}` : "";
+      const value = valueOf(series, at);
+      const detail = this.options.detail ? ` ${this.options.detail(value)}` : "";
       return lab.el(
         "div",
         { class: "lab-chart-row" },
-        lab.swatch(color, dash),
+        lab.swatch(color, dash, fill),
         lab.el("span", {}, name + when),
-        lab.el("b", {}, lab.number(y[at])),
+        lab.el("b", {}, this.options.show(value)),
         lab.el("small", {}, detail),
       );
     }
@@ -292,6 +307,20 @@
     context.setLineDash(SOLID);
   }
 
+  /* What a series says at a point: how high it is, or how thick. */
+  const valueOf = ({ y, base }, i) => (base && y[i] != null ? y[i] - base[i] : y[i]);
+
+  /* Places from the top down, moved apart where they would meet, and up from the bottom. */
+  function apart(places, bottom) {
+    const found = [];
+    for (const place of places) found.push(Math.max(place, (found.at(-1) ?? -Infinity) + LINE));
+    let limit = bottom;
+    for (let i = found.length - 1; i >= 0; i--) limit = (found[i] = Math.min(found[i], limit)) - LINE;
+    return found;
+  }
+
+  const bare = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
+
   const crisp = (x) => Math.round(x) + 0.5;
 
   /* About `count` round numbers from 0 to `top`. */
@@ -312,7 +341,10 @@
 
   lab.chart = (host, options) => new Chart(host, options);
 
-  /* A short piece of a line, as it is drawn. */
-  lab.swatch = (color, dash) =>
-    lab.el("i", { class: `lab-swatch ${!dash?.length ? "" : dash[0] > 3 ? "dashed" : "dotted"}`, style: `--swatch: var(${color})`, "aria-hidden": "true" });
+  /* A short piece of a line, as it is drawn, or a patch of an area. */
+  lab.swatch = (color, dash, fill) => {
+    const kind = fill ? "area" : !dash?.length ? "" : dash[0] > 3 ? "dashed" : "dotted";
+    const style = `--swatch: var(${color}); opacity: ${fill ?? 1}`;
+    return lab.el("i", { class: `lab-swatch ${kind}`, style, "aria-hidden": "true" });
+  };
 })();

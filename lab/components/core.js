@@ -1,7 +1,8 @@
 /* window.lab: the state that every page shares, its mirror in the address, and the way to the server.
 
-   lab.state {page, run, step, prompt, layer, head, query, key} says what is looked at; lab.set() changes it and tells
-   the listeners of lab.on(). Scripts that extend `lab` follow by name; lab.start() runs after the last of them. */
+   lab.state {page, run, b, step, prompt, layer, head, query, key} says what is looked at, b being the run beside it ("":
+   none, null: the natural one); lab.set() changes it and tells the listeners of lab.on(). Scripts that extend `lab`
+   follow by name; lab.start() runs after the last of them. */
 (() => {
   "use strict";
 
@@ -10,7 +11,7 @@
   const ADDRESS_LIMIT = 1500; // longest prompt kept in the address
   const COORDINATES = ["layer", "head", "query", "key"];
 
-  const state = { page: config.page, run: null, step: null, prompt: config.prompt };
+  const state = { page: config.page, run: null, b: null, step: null, prompt: config.prompt };
   for (const key of COORDINATES) state[key] = null;
 
   const lab = { state, config, runs: [], PROMPT_LIMIT };
@@ -96,6 +97,7 @@
     const values = {
       page: state.page,
       run: state.run,
+      b: state.b,
       step: state.step,
       prompt: state.prompt.length > ADDRESS_LIMIT ? null : state.prompt,
       head: pair(state.layer, state.head),
@@ -124,6 +126,8 @@
     if (wanted.run && run?.id !== wanted.run) {
       lab.notify(`There is no run “${wanted.run}” here${run ? `; showing ${run.name}` : ""}.`);
     }
+    const b = query.get("b");
+    found.b = b === "" || lab.runs.some((each) => each.id === b) ? b : null;
     const step = /^\d{1,12}$/.test(wanted.step ?? "") ? Number(wanted.step) : null;
     found.step = nearest(run?.steps, step);
     if (wanted.step && found.step !== step && run?.id === (wanted.run ?? run?.id)) {

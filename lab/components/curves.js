@@ -4,9 +4,10 @@
 
   const lab = window.lab;
   const REFERENCES = [
-    ["log_v", "log V"],
-    ["unigram", "unigram entropy"],
-    ["bigram", "bigram entropy"],
+    ["log_v", "log V", "log V"],
+    ["unigram", "unigram entropy", "unigram"],
+    ["bigram", "bigram entropy", "bigram"],
+    ["grammar", "grammar entropy", "grammar"],
   ];
   const DASHED = [5, 4];
   const DOTTED = [2, 3];
@@ -32,8 +33,17 @@
       return { name, color, ...column(rows, "eval", "future_mass") };
     },
 
+    /* The lines that a run knows; those from before a line was thought of lack it. */
     references(reference = {}) {
-      return REFERENCES.filter(([key]) => reference[key] !== undefined).map(([key, name]) => ({ name, y: reference[key] }));
+      const known = REFERENCES.filter(([key]) => reference[key] !== undefined);
+      return known.map(([key, name, short]) => ({ name, short, y: reference[key] }));
+    },
+
+    /* What the lines say, in words. */
+    meaning(reference = {}) {
+      if (reference.bigram === undefined) return "";
+      const least = reference.grammar === undefined ? "" : ", and of knowing the whole grammar, below which next to nothing is left to learn";
+      return `Grey: the loss of even guesses (log V), of counting tokens, of counting pairs of tokens${least}.`;
     },
 
     perplexity: (loss) => `perplexity ${lab.number(Math.exp(loss))}`,
@@ -46,8 +56,9 @@
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     },
 
-    /* Legend on the left; log-x and downloads on the right. name() gives files and pictures their title. */
-    toolbar(chart, name) {
+    /* Legend on the left; log-x (unless a page has it elsewhere) and downloads on the right. name() gives files and
+       pictures their title. */
+    toolbar(chart, name, { logs = true } = {}) {
       const legend = lab.el("div", { class: "lab-legend" });
       const log = lab.el("input", { type: "checkbox", onchange: () => (chart.logX = log.checked) });
       const button = (text, label, onclick) => lab.el("button", { type: "button", class: "plain", "aria-label": label, onclick }, text);
@@ -57,12 +68,12 @@
         "div",
         { class: "lab-toolbar" },
         legend,
-        lab.el("label", { class: "lab-check" }, log, "log steps"),
+        ...(logs ? [lab.el("label", { class: "lab-check" }, log, "log steps")] : []),
         button("PNG", "Save this chart as a picture", picture),
         button("CSV", "Save these numbers as a table", numbers),
       );
       const showLegend = () => {
-        const entries = chart.series.map(({ name, color, dash }) => lab.el("span", {}, lab.swatch(color, dash), name));
+        const entries = chart.series.map(({ name, color, dash, fill }) => lab.el("span", {}, lab.swatch(color, dash, fill), name));
         legend.replaceChildren(...entries);
       };
       return { bar, showLegend };
@@ -100,9 +111,14 @@
     return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
   };
 
-  /* What an action on the server told: {error}, {run} to look at, or {note}. */
+  /* What an action on the server told: {error}, {run} to look at, {note}, or {measuring}: the {run, step} that is being
+     measured, null when it is done. */
   lab.told = async (told) => {
     if (!told) return;
+    if ("measuring" in told) {
+      lab.measuring = told.measuring;
+      lab.emit(["scores"]);
+    }
     if (told.error) lab.notify(told.error);
     if (told.note) lab.notify(told.note, "note");
     if (!told.run) return lab.refreshRuns();

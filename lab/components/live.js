@@ -36,8 +36,9 @@ lab.component("live", (root) => {
     onPick: (step) => lab.set({ step }),
   });
   const { bar, showLegend } = lab.curves.toolbar(chart, () => `${lab.state.run ?? "no run"} loss`);
+  const greys = lab.el("p", { class: "caption" });
   const ways = lab.el("p", { class: "lab-message lab-ways" });
-  root.append(lab.el("div", { class: "lab-live-head", "data-begins": "" }, name, status), message, numbers, bar, host, ways);
+  root.append(lab.el("div", { class: "lab-live-head", "data-begins": "" }, name, status), message, numbers, bar, host, greys, ways);
 
   let feed = null;
   let unfollow = () => {};
@@ -119,6 +120,7 @@ lab.component("live", (root) => {
     if (!feed) {
       numbers.replaceChildren();
       chart.update({ series: [], lines: [], mark: null });
+      greys.textContent = "";
       return showLegend();
     }
     showNumbers();
@@ -129,6 +131,7 @@ lab.component("live", (root) => {
       lines: lab.curves.references(feed.manifest.reference),
       mark: lab.state.step,
     });
+    greys.textContent = lab.curves.meaning(feed.manifest.reference);
     showLegend();
   }
 

@@ -19,6 +19,7 @@ def teller() -> gr.HTML:
 
 
 def tell(**told: Any) -> dict[str, Any]:
-    """`error` or `note` (a sentence to show), `run` (an id to look at). Never equal to an earlier one, which would
-    be no change and so not told."""
+    """`error` or `note` (a sentence to show), `run` (an id to look at), `measuring` (the run and step whose scores are
+    being measured, None when they are there). Never equal to an earlier one, which would be no change and so not
+    told."""
     return {**told, "at": time.time_ns()}

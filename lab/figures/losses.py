@@ -15,7 +15,12 @@ from lab.figures.style import REFERENCE, RUN_A, RUN_B, SURGERY, TEMPLATE, number
 COLOURS = {"a": RUN_A, "b": RUN_B, "surgery": SURGERY}
 STEP_ZERO = 0.5
 """Where step 0 is drawn on a logarithmic axis."""
-REFERENCE_NAMES = {"log_v": "log V", "unigram": "unigram entropy", "bigram": "bigram entropy"}
+REFERENCE_NAMES = {
+    "log_v": "log V",
+    "unigram": "unigram entropy",
+    "bigram": "bigram entropy",
+    "grammar": "grammar entropy",
+}
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,7 @@ def loss_curves(
 
     Args:
         curves: the runs.
-        reference: some of "log_v", "unigram", "bigram" (nats per token) to a value.
+        reference: some of "log_v", "unigram", "bigram", "grammar" (nats per token) to a value.
         log_x: steps on a logarithmic axis; step 0 stands at its left end.
 
     Raises:

@@ -212,7 +212,7 @@ def test_pages_are_links_and_fold_into_a_menu(new_page: Callable[..., Page], lab
     page.goto(f"{lab.url}?page=attention&run=tiny")
     painted(page)
     links = page.locator("#lab-pages a")
-    assert links.all_text_contents() == ["Train", "Talk", "Attention", "Mask"]
+    assert links.all_text_contents() == ["Train", "Talk", "Attention", "Mask", "Character"]
     expect(page.locator("#lab-pages a[aria-current=page]")).to_have_text("Attention")
     links.nth(0).focus()
     page.keyboard.press("Enter")
