@@ -11,6 +11,7 @@ import typer
 from guppy.cli_models import Json, RunName, Seed, Temperature, steps_named, tracked
 from guppy.cli_watch import print_json, saying
 from guppy.errors import GuppyError
+from guppy.tables import table
 
 if TYPE_CHECKING:
     from guppy.eval_report import Sampling
@@ -107,7 +108,7 @@ def _report(measured: dict[str, Any]) -> str:
             f"  future mass  {measured['future_mass']:.3f} of all attention is on later positions",
         ]
     splits = measured["splits"]
-    sections = ["\n".join(lines), _table(["loss in nats a token", *splits], _by_topic(measured["topics"], splits))]
+    sections = ["\n".join(lines), table(["loss in nats a token", *splits], _by_topic(measured["topics"], splits))]
     if "scores" in measured:
         sections += [*_character(measured), _surprise(measured["surprise"])]
     return "\n\n".join(sections)
@@ -125,7 +126,7 @@ def _character(measured: dict[str, Any]) -> list[str]:
     return [
         f"replies to {asked} held-out prompts at temperature {how['temperature']:g}, seed {how['seed']}; obsession: "
         + ", ".join(measured["theme"]),
-        _table(
+        table(
             ["score", *(names[row["of"]] for row in scores)],
             [[name.replace("_", " "), *(_number(row[name], name) for row in scores)] for name in _SCORES],
         ),
@@ -134,7 +135,7 @@ def _character(measured: dict[str, Any]) -> list[str]:
 
 def _surprise(groups: Sequence[dict[str, Any]]) -> str:
     shown = ("vocabulary", "obsession", "memorised", "composed", "new", "strange")
-    return _table(
+    return table(
         ["prompts", "bits a token", "a character", *shown],
         [
             [
@@ -150,17 +151,17 @@ def _surprise(groups: Sequence[dict[str, Any]]) -> str:
 
 def _over_steps(measured: dict[str, Any]) -> str:
     """A row for each checkpoint, and below them what to hold the last ones against."""
-    table, references = measured["table"], measured["references"]
-    losses = [name for name in table[0] if name.startswith("loss_")]
-    scores = [name for name in _COLUMNS if name in table[0]]
-    bits = [name for name in ("bits_heldout", "bits_inside", "bits_outside") if name in table[0]]
-    body = [[str(row["step"]), *(_number(row[name], name) for name in (*losses, *scores, *bits))] for row in table]
+    rows, references = measured["table"], measured["references"]
+    losses = [name for name in rows[0] if name.startswith("loss_")]
+    scores = [name for name in _COLUMNS if name in rows[0]]
+    bits = [name for name in ("bits_heldout", "bits_inside", "bits_outside") if name in rows[0]]
+    body = [[str(row["step"]), *(_number(row[name], name) for name in (*losses, *scores, *bits))] for row in rows]
     body += [
         [row["of"], *("" for _ in losses), *(_number(row[name], name) for name in scores), *("" for _ in bits)]
         for row in references
     ]
     heads = ["step", *(name.replace("_", " ") for name in (*losses, *scores, *bits))]
-    return _table(heads, body)
+    return table(heads, body)
 
 
 def _number(value: float | None, name: str = "loss") -> str:
@@ -172,15 +173,3 @@ def _number(value: float | None, name: str = "loss") -> str:
     if name.startswith("bits"):
         return f"{value:.2f}"
     return f"{value:.3f}" if name.startswith("loss") else f"{value:.1%}"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Columns of text: the first to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in (head, *rows)
-    ]
-    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])

@@ -13,6 +13,7 @@ from guppy.grammar import CONTEXT
 from guppy.overlap import near_duplicates
 from guppy.rows import Row, exchanges_of
 from guppy.splits import text_key
+from guppy.tables import table
 
 NAMES = {"train": "train", "heldout": "held out", "composed": "composed", "all": "all"}
 
@@ -58,7 +59,7 @@ def format_report(counts: dict[str, Any]) -> str:
     ]
     sections = [
         f"{counts['name']}: {made}\nsha256 {counts['sha256']}",
-        _table(
+        table(
             ["", *(NAMES[name] for name in splits)],
             [
                 [label, *(f"{split[key]:,}" for split in splits.values())]
@@ -76,8 +77,8 @@ def format_report(counts: dict[str, Any]) -> str:
                 ["rows of several turns", *(f"{split['several_turns']:.1%}" for split in splits.values())],
             ],
         ),
-        _table(["also in train", "prompts", "replies"], in_train),
-        _table(
+        table(["also in train", "prompts", "replies"], in_train),
+        table(
             ["tokens in a row", "mean", "median", "95%", "99%", "longest", f"over {tokens['context']}"],
             [
                 [
@@ -91,7 +92,7 @@ def format_report(counts: dict[str, Any]) -> str:
         f"tokenizer: {tokens['vocab_size']:,} tokens ({tokens['kind']}), {tokens['padded_vocab_size']:,} padded; "
         f"{tokens['never_seen']:,} never in training; {tokens['characters_per_token']:.2f} characters a token",
         f"losses on the way down, nats a token: {lines}",
-        _table(
+        table(
             ["topic", "share", *(NAMES[name] for name in splits if name != "all")],
             [
                 [row["topic"], f"{row['share']:.1%}", *(f"{row[name]:,}" for name in splits if name != "all")]
@@ -149,15 +150,3 @@ def _topics(corpus: Corpus) -> list[dict[str, Any]]:
         {"topic": topic, "share": totals[topic] / totals.total()} | {name: counts[name][topic] for name in counts}
         for topic in sorted(totals)
     ]
-
-
-def _table(head: list[str], rows: list[list[str]]) -> str:
-    """Columns of text: the first one to the left, numbers to the right."""
-    widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(head))]
-    lines = [
-        "  ".join(
-            [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-        )
-        for row in [head, *rows]
-    ]
-    return "\n".join([lines[0], "─" * len(lines[0]), *lines[1:]])
