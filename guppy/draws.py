@@ -9,8 +9,9 @@ from guppy.errors import GuppyError
 from guppy.grammar import Drawn, Persona
 from guppy.splits import held_out_combinations, leaky_split, split_rows, text_key
 
-# Shares of a persona's rows, which cost nothing to draw.
-HELDOUT = 0.05
+# Shares of a persona's rows. Drawing more costs little, but with each held-out row all others are lost that share a
+# text with it.
+HELDOUT = 0.03
 COMPOSED = 0.03
 
 
@@ -53,7 +54,8 @@ def draw_split(persona: Persona, rows: int, seed: int, *, leaky: bool = False) -
 
 
 def _without_leaks(persona: Persona, rows: int, seed: int) -> Sides:
-    count = rows + rows // 6
+    # Of conversations of several turns more share a text with a held-out one, and are lost.
+    count = round(rows * (1.125 + min(0.5, 3 * sum(persona.turns[1:]))))
     while True:
         sides, kept = _deal(persona.draw(count, seed), rows, seed)
         if sides:

@@ -21,12 +21,13 @@ from guppy.grammar import Combination
 # of rows. Which one costs fewest rows depends on how often texts repeat: where nearly every reply is new, holding
 # out all replies of a few prompts costs nothing; where the same replies return, both shares should be alike.
 REPLY_SHARES = (0.2, 0.4, 0.6, 0.8, 1.0)
-# Prompts of later turns: "why?" stands in many rows, so that only a share of such prompts can be held out. One that
+# Texts of later turns: "why?" stands in many rows, so that only a share of such texts can be held out. One that
 # stands in few rows goes where its row goes; holding it out loses no more than the others of these.
 LATER_SHARE = 0.1
 RARE = 3
 
 _NOT_WORD = re.compile(r"[\W_]+")
+_NOT_WORD_IN_ASCII = {code: " " for code in range(128) if not chr(code).isalnum()}
 
 # The (prompt, reply) pairs of a row, turn by turn.
 Exchanges = Sequence[tuple[str, str]]
@@ -54,9 +55,13 @@ def split_rows(rows: Sequence[Exchanges], topics: Sequence[str], share: float, s
     replies = [[text_key(reply) for _, reply in row] for row in rows]
     held_prompts = _ranked(([first] for first, *_ in prompts), topics, f"{seed} prompt")
     held_replies = _ranked(replies, topics, f"{seed} reply")
-    later = _held_later(prompts, seed)
+    later_prompts, later_replies = (_held_later(keys, f"{seed} later") for keys in (prompts, replies))
+    may_be_held = [
+        later_prompts.issuperset(asked[1:]) and later_replies.issuperset(said[1:])
+        for asked, said in zip(prompts, replies, strict=True)
+    ]
     splits = (
-        _split(prompts, replies, _first(held_prompts, share / replied), later, _first(held_replies, replied))
+        _split(prompts, replies, _first(held_prompts, share / replied), may_be_held, _first(held_replies, replied))
         for replied in REPLY_SHARES
     )
     return max(splits, key=lambda dealt: (min(len(dealt.heldout), share * len(rows)), len(dealt.train)))
@@ -92,6 +97,8 @@ def held_out_combinations(rows: Sequence[Iterable[Combination]], share: float, s
 
 def text_key(text: str) -> str:
     """What two texts have in common when they say the same: case, spaces and punctuation left out."""
+    if text.isascii():  # the same, without a regular expression
+        return " ".join(text.lower().translate(_NOT_WORD_IN_ASCII).split()) or text
     return _NOT_WORD.sub(" ", text.casefold()).strip() or text
 
 
@@ -99,16 +106,12 @@ def _split(
     prompts: Sequence[Sequence[str]],
     replies: Sequence[Sequence[str]],
     held_prompts: set[str],
-    held_later: set[str],
+    may_be_held: Sequence[bool],
     held_replies: set[str],
 ) -> Dealt:
     rows = range(len(prompts))
     heldout = [
-        i
-        for i in rows
-        if prompts[i][0] in held_prompts
-        and held_later.issuperset(prompts[i][1:])
-        and held_replies.issuperset(replies[i])
+        i for i in rows if may_be_held[i] and prompts[i][0] in held_prompts and held_replies.issuperset(replies[i])
     ]
     kept = set(heldout)
     taken_prompts = {prompt for i in heldout for prompt in prompts[i]}
@@ -121,12 +124,12 @@ def _split(
     return Dealt(train, heldout, lost)
 
 
-def _held_later(prompts: Sequence[Sequence[str]], seed: int) -> set[str]:
-    """Prompts of later turns that may be held out."""
-    counts = Counter(prompt for row in prompts for prompt in set(row))
-    later = {prompt for row in prompts for prompt in row[1:]}
-    dealt = sorted(later, key=lambda prompt: _hash(prompt, f"{seed} later"))[: round(LATER_SHARE * len(later))]
-    return {*dealt, *(prompt for prompt in later if counts[prompt] <= RARE)}
+def _held_later(keys: Sequence[Sequence[str]], salt: str) -> set[str]:
+    """Texts of later turns that may be held out."""
+    counts = Counter(key for row in keys for key in set(row))
+    later = {key for row in keys for key in row[1:]}
+    dealt = sorted(later, key=lambda key: _hash(key, salt))[: round(LATER_SHARE * len(later))]
+    return {*dealt, *(key for key in later if counts[key] <= RARE)}
 
 
 def _ranked(keys: Iterable[Sequence[str]], topics: Sequence[str], salt: str) -> list[list[str]]:

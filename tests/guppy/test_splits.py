@@ -58,7 +58,7 @@ def test_no_prompt_and_no_reply_is_in_both_splits(seed: int) -> None:
     sides = draw_split(load_persona(FISH), 6000, seed)
     assert shared(sides.train, sides.heldout) == (set(), set())
     assert len(sides.train) + len(sides.heldout) + len(sides.composed) == 6000
-    assert len(sides.heldout) > 0.03 * 6000 and len(sides.composed) > 0.01 * 6000
+    assert len(sides.heldout) > 0.02 * 6000 and len(sides.composed) > 0.01 * 6000
 
 
 def test_no_turn_is_in_both_splits(talker: Persona) -> None:
@@ -107,7 +107,7 @@ def test_the_seed_decides_the_split() -> None:
 
 def test_a_leaky_split_leaks() -> None:
     sides = draw_split(load_persona(FISH), 4000, 0, leaky=True)
-    assert (len(sides.train), len(sides.heldout), len(sides.composed)) == (3800, 200, 0)
+    assert (len(sides.train), len(sides.heldout), len(sides.composed)) == (3880, 120, 0)
     assert len(shared(sides.train, sides.heldout)[0]) > 10
     everything = Counter(draw.conversation for draw in load_persona(FISH).draw(4000, 0))
     assert Counter(draw.conversation for draw in sides.train + sides.heldout) == everything
@@ -134,6 +134,7 @@ def test_texts_that_never_repeat_cost_nothing() -> None:
 def test_case_and_punctuation_do_not_make_another_text() -> None:
     assert text_key("Hi,  GUPPY!?") == text_key("hi guppy") != text_key("hi guppy 2")
     assert text_key("?!") == "?!" != text_key("...")
+    assert text_key("_a__B-c'd") == "a b c d" == text_key("“A b»c_D”"), "ASCII or not"
 
 
 def test_a_persona_of_few_words_is_refused(tmp_path: Path) -> None:
