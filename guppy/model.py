@@ -1,8 +1,8 @@
 """The transformer: GPT-2's architecture (Radford et al. 2019), read from top to bottom in the order data flows.
 
 Learned positions, LayerNorm before each part, biases everywhere, the unembedding tied to the embedding. Hook points
-carry TransformerLens's names. When nothing listens, attention and LayerNorm run through PyTorch's fused kernels;
-when something does, through the formulas as written.
+carry TransformerLens's names. When nothing listens, attention and LayerNorm run through PyTorch's fused kernels (but
+attention not in a CPU's bfloat16); when something does, through the formulas as written.
 """
 
 from __future__ import annotations

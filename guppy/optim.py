@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from guppy.config import TrainConfig
 from guppy.errors import GuppyError
+from guppy.precision import pick_precision
 
 POLAR_EXPRESS = (
     (8.28721201814563, -23.595886519098837, 17.300387312530933),
@@ -27,7 +28,7 @@ BESIDE_MUON = 1.5
 
 
 def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows cols"]:
-    """Each matrix with its large and middling singular values moved to about 1 (0.1 to 4), in bfloat16.
+    """Each matrix with its large and middling singular values moved to about 1 (0.1 to 4).
 
     Newton-Schulz iteration as Muon uses it (Jordan et al. 2024), begun from rows scaled by their overlap with all rows
     (Prach and Lampert 2022, theorem 1). That bounds every singular value by 1, as dividing by the norm does, and leaves
@@ -35,10 +36,9 @@ def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows 
     time; that bfloat16 then errs by a quarter, instead of by 4%, makes no difference to what is learned."""
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonal(matrices.mT).mT
-    x = (matrices / matrices.norm(dim=(-2, -1), keepdim=True).clamp(min=1e-30)).bfloat16()
-    gram = x @ x.mT  # (n, rows, rows)
-    scale = gram.abs().sum(-1, keepdim=True).clamp(min=1e-12).rsqrt()
-    x, gram = x * scale, gram * scale * scale.mT
+    gram = matrices @ matrices.mT  # (n, rows, rows)
+    scale = gram.abs().sum(-1, keepdim=True).clamp(min=1e-30).rsqrt()
+    gram = gram * scale * scale.mT
     # A step's factor is a + b·gram + c·gram².
     factor = None
     for a, b, c in POLAR_EXPRESS:
@@ -47,7 +47,7 @@ def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows 
         change = torch.baddbmm(gram, gram, gram, beta=b, alpha=c)
         change.diagonal(dim1=-2, dim2=-1).add_(a)
         factor = change if factor is None else change @ factor
-    return factor @ x
+    return factor * scale.mT @ matrices
 
 
 class Muon(torch.optim.Optimizer):
@@ -58,8 +58,12 @@ class Muon(torch.optim.Optimizer):
     iterations and one matrix at a time; this one needs three and takes matrices of one shape together.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float) -> None:
+    def __init__(
+        self, params: Iterable[Any], lr: float, momentum: float, weight_decay: float, dtype: torch.dtype
+    ) -> None:
+        """`dtype` is that of the iterations: bfloat16 is enough, where the device multiplies it quickly."""
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+        self.dtype = dtype
 
     @torch.no_grad()
     def step(self, closure: None = None) -> None:
@@ -69,7 +73,8 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     alike[parameter.shape].append(parameter)
             for shape, parameters in alike.items():
-                steps = orthogonal(torch.stack([self.direction(p, group["momentum"]) for p in parameters]))
+                directions = [self.direction(parameter, group["momentum"]).to(self.dtype) for parameter in parameters]
+                steps = orthogonal(torch.stack(directions))
                 rate = group["lr"] * 0.2 * math.sqrt(max(shape))
                 for parameter, step in zip(parameters, steps, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(step, alpha=-rate)
@@ -120,11 +125,14 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> Together:
     ]
     for group in groups:
         group["scale"] = BESIDE_MUON if muon else 1.0
-    on = kept[0].device.type
+    device = kept[0].device
     # One fused kernel for all parameters where the device has one.
-    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=on in ("cpu", "cuda"))
-    parts = [Muon(matrices, config.lr, config.momentum, config.weight_decay)] if muon and matrices else []
-    together = Together(*parts, adamw)
+    fused = device.type in ("cpu", "cuda")
+    adamw = torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), fused=fused)
+    together = Together(adamw)
+    if muon and matrices:
+        dtype = torch.bfloat16 if pick_precision(device).dtype == torch.bfloat16 else torch.float32
+        together = Together(Muon(matrices, config.lr, config.momentum, config.weight_decay, dtype), adamw)
     together.set_rate(config.lr)
     return together
 

@@ -56,7 +56,7 @@ def test_muons_and_adamws_parts_share_decay_and_follow_one_rate():
 def test_orthogonal_evens_singular_values_out(shape):
     u, _, v = torch.linalg.svd(torch.randn(3, *shape, generator=torch.Generator().manual_seed(0)), full_matrices=False)
     spectrum = torch.logspace(0, -2, min(shape))
-    found = orthogonal(u @ torch.diag(spectrum) @ v).float()
+    found = orthogonal((u @ torch.diag(spectrum) @ v).bfloat16()).float()
     assert found.shape == (3, *shape)
     values = torch.linalg.svdvals(found)
     assert (values > 0.1).all() and (values < 4).all()  # from 100 : 1
@@ -65,10 +65,22 @@ def test_orthogonal_evens_singular_values_out(shape):
 
 
 def test_orthogonal_does_not_care_about_scale_and_survives_zeros():
-    matrix = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(0))
+    matrix = torch.randn(1, 16, 32, generator=torch.Generator().manual_seed(0)).bfloat16()
     torch.testing.assert_close(orthogonal(matrix * 1e-6), orthogonal(matrix), rtol=0.02, atol=0.02)
     torch.testing.assert_close(orthogonal(matrix * 1e6), orthogonal(matrix), rtol=0.02, atol=0.02)
-    assert torch.equal(orthogonal(torch.zeros(1, 4, 8)), torch.zeros(1, 4, 8, dtype=torch.bfloat16))
+    nothing = torch.zeros(1, 4, 8, dtype=torch.bfloat16)
+    assert torch.equal(orthogonal(nothing), nothing)
+
+
+@pytest.mark.parametrize(("flags", "dtype"), [({"avx512_bf16"}, torch.bfloat16), ({"avx2"}, torch.float32)])
+def test_muon_iterates_in_bfloat16_only_with_units_for_it(monkeypatch, flags, dtype):
+    monkeypatch.setattr("guppy.precision.cpu_flags", lambda: frozenset(flags))
+    model = tiny()
+    optimizer = build_optimizer(model, TrainConfig(steps=1, lr=0.01))
+    assert optimizer.parts[0].dtype == dtype
+    model(some_ids(model)).square().mean().backward()
+    optimizer.step()
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 def test_a_muon_step_is_the_orthogonal_momentum():
@@ -82,7 +94,7 @@ def test_a_muon_step_is_the_orthogonal_momentum():
         model(some_ids(model, seed=seed)).square().mean().backward()
         grad = torch.stack([weight.grad for weight in weights])
         mean = 0.8 * mean + 0.2 * grad
-        step = orthogonal(0.8 * mean + 0.2 * grad)
+        step = orthogonal((0.8 * mean + 0.2 * grad).bfloat16())
         expected = expected * (1 - 0.01 * 0.5) - 0.01 * 0.2 * math.sqrt(max(weights[0].shape)) * step
         optimizer.step()
         optimizer.zero_grad()
