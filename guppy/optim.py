@@ -28,12 +28,12 @@ BESIDE_MUON = 1.5
 
 
 def orthogonal(matrices: Float[Tensor, "n rows cols"]) -> Float[Tensor, "n rows cols"]:
-    """Each matrix with its large and middling singular values moved to about 1 (0.1 to 4).
+    """Each matrix with its large and middling singular values moved to about 1 (0.1 to 2).
 
     Newton-Schulz iteration as Muon uses it (Jordan et al. 2024), begun from rows scaled by their overlap with all rows
     (Prach and Lampert 2022, theorem 1). That bounds every singular value by 1, as dividing by the norm does, and leaves
     less to do. The steps' factors are multiplied with each other before they meet the matrix, which takes a fifth less
-    time; that bfloat16 then errs by a quarter, instead of by 4%, makes no difference to what is learned."""
+    time. That bfloat16 then errs by a quarter, instead of by 4%, makes no difference to what is learned."""
     if matrices.shape[-2] > matrices.shape[-1]:
         return orthogonal(matrices.mT).mT
     gram = matrices @ matrices.mT  # (n, rows, rows)
