@@ -53,7 +53,9 @@ def read_scores(run: Path) -> Scores | None:
         rows = {int(row.pop("step")): row for row in told["table"]}
         scores = Scores(told["how"], told["references"], told["theme"], rows)
         kinds = (scores.how, dict), (scores.references, list), (scores.theme, list)
-        numbers = all(value is None or isinstance(value, int | float) for row in rows.values() for value in row.values())
+        numbers = all(
+            value is None or isinstance(value, int | float) for row in rows.values() for value in row.values()
+        )
     except (AttributeError, KeyError, TypeError, ValueError):
         raise GuppyError(f"{path} is damaged; {mend}.") from None
     if not numbers or not all(isinstance(value, kind) for value, kind in kinds):

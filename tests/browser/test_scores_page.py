@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import pytest
 from conftest import Server
@@ -19,9 +20,16 @@ LINES = "i => JSON.parse(document.querySelectorAll('.lab-scores canvas')[i]?.dat
 
 def row(learned: float) -> dict[str, float]:
     """A model that has learned so much of it, 0 to 1."""
-    shares = {"in_topic": learned, "vocabulary": 0.4 + 0.6 * learned, "obsession": 0.5 * learned, "strange": 1 - learned}
+    shares = {
+        "in_topic": learned,
+        "vocabulary": 0.4 + 0.6 * learned,
+        "obsession": 0.5 * learned,
+        "strange": 1 - learned,
+    }
     kinds = {"exact": 0.25 * learned, "near": 0.25 * learned, "memorised": 0.5 * learned, "composed": 0.5 * learned}
-    return shares | kinds | {"new": 1 - learned, "reply_words": 8.0, "loss_heldout": 7 - 6 * learned, "bits_outside": 9.5}
+    return (
+        shares | kinds | {"new": 1 - learned, "reply_words": 8.0, "loss_heldout": 7 - 6 * learned, "bits_outside": 9.5}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -99,13 +107,18 @@ def test_names_of_lines_meet_neither_curves_nor_each_other(
     new_page: Callable[..., Page], workshop: Server, scored: list[int], viewport: dict[str, int]
 ) -> None:
     page = new_page(viewport=viewport)
-    for address, canvases in ((f"?page=scores&run=scored&step={scored[1]}", ".lab-scores"), ("?page=train&run=tiny", ".lab-live")):
+    for address, canvases in (
+        (f"?page=scores&run=scored&step={scored[1]}", ".lab-scores"),
+        ("?page=train&run=tiny", ".lab-live"),
+    ):
         page.goto(workshop.url + address)
         ready(page)
         page.wait_for_function(f"document.querySelector('{canvases} canvas')?.dataset.points > 0")
-        for told in page.locator(f"{canvases} canvas[data-lines]").evaluate_all("all => all.map((each) => each.dataset.lines)"):
+        for told in page.locator(f"{canvases} canvas[data-lines]").evaluate_all(
+            "all => all.map((each) => each.dataset.lines)"
+        ):
             places = [place for _, place in json.loads(told)]
-            assert all(below - above >= 13 for above, below in zip(places, places[1:], strict=False)), told
+            assert all(below - above >= 13 for above, below in pairwise(places)), told
         assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
     names = [text.rsplit(" ", 1)[0] for text, _ in json.loads(told)]
     whole = ["log V", "unigram entropy", "bigram entropy", "grammar entropy"]

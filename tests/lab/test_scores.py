@@ -18,15 +18,15 @@ from lab import scoring
 from lab.pages import scores as page
 
 HOW = {"corpus": "a", "rows": 250, "prompts": 100, "temperature": 0.7, "seed": 0}
+POPEN = subprocess.Popen
 
 
 def commanded(monkeypatch: pytest.MonkeyPatch, script: str) -> None:
     """Let `python -m guppy eval PATH --steps STEP --json` be this script, with PATH and STEP as its arguments."""
-    real = subprocess.Popen
 
     def popen(command: list[str], **options: object) -> subprocess.Popen[str]:
         assert command[1:4] == ["-m", "guppy", "eval"] and command[5] == "--steps"
-        return real([sys.executable, "-c", script, command[4], command[6]], **options)
+        return POPEN([sys.executable, "-c", script, command[4], command[6]], **options)
 
     monkeypatch.setattr(scoring.subprocess, "Popen", popen)
 
