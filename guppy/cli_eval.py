@@ -40,9 +40,9 @@ def evaluate(
     """Is it the fish? Losses, character, what is remembered, and surprise at prompts that no grammar made.
 
     A model has the character when its scores are those of its data: beside them stand the training replies, the
-    held-out replies to the same prompts, and an untrained model. What --steps measures, with fewer rows and prompts
-    for each, is kept in the run's folder, so the next time only what is missing is measured; with --rows,
-    --temperature or --seed of your own nothing is kept.
+    held-out replies to the same prompts, and an untrained model. What --steps measures, with fewer rows of each
+    split, is kept in the run's folder, so the next time only what is missing is measured; with --rows, --temperature
+    or --seed of your own nothing is kept.
     """
     if step is not None and steps is not None:
         raise GuppyError("Give either --step or --steps, not both.")

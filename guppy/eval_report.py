@@ -53,16 +53,12 @@ class Sampling:
 class Examiner:
     """Measures models of one corpus. Its first measurement takes seconds more, for what the others share."""
 
-    def __init__(
-        self, corpus: Corpus, rows: int | None = ROWS, sampling: Sampling | None = None, prompts: int = PROMPTS
-    ) -> None:
+    def __init__(self, corpus: Corpus, rows: int | None = ROWS, sampling: Sampling | None = None) -> None:
         """
         Args:
             rows: of each split that are scored; None takes all held-out ones.
-            prompts: held-out ones that are answered, beside the whole pack.
         """
-        self.corpus, self.rows, self.prompts = corpus, rows, prompts
-        self.sampling = sampling or Sampling()
+        self.corpus, self.rows, self.sampling = corpus, rows, sampling or Sampling()
         self.pack = load_pack()
 
     # -- one model -------------------------------------------------------------------------------
@@ -113,7 +109,7 @@ class Examiner:
         heldout = exchanges(self.corpus.tokenizer, self.corpus.heldout) if self.corpus.is_chat else []
         # A prompt asked twice gets the same reply twice.
         different = {exchange.prompt: exchange for exchange in heldout if exchange.opening}
-        return _spread(list(different.values()), self.prompts)
+        return _spread(list(different.values()), PROMPTS)
 
     @cached_property
     def _character(self) -> Character:

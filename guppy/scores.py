@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from guppy.eval_report import Examiner, Sampling, flat
+from guppy.eval_report import PROMPTS, Examiner, Sampling, flat
 from guppy.prompt_pack import PACK_FILE
 from guppy.runs import Run, corpus_of
 from guppy.runs.scores import Scores, keep_row, read_scores
@@ -22,8 +22,6 @@ log = logging.getLogger(__name__)
 
 ROWS = 250
 """Rows of each split: the loss is within about 0.02 nats of the whole."""
-PROMPTS = 100
-"""Held-out prompts that are answered, beside the pack's: a share of a half is known to 5 points, one of 95% to 2."""
 
 
 def scores_over(
@@ -60,7 +58,7 @@ def scores_over(
     with saying("Reading the data"):
         corpus = corpus_of(run)
     how = {"corpus": corpus.sha256} | how
-    examiner = Examiner(corpus, how["rows"], sampling, PROMPTS)
+    examiner = Examiner(corpus, how["rows"], sampling)
     if kept is None or kept.how != how:
         with saying("Scoring the data"):
             kept = Scores(how, examiner.references(first.config, first.surgery))

@@ -14,7 +14,7 @@ from playwright.sync_api import Page, expect
 
 from guppy.runs.scores import Scores, write_scores
 
-HOW = {"corpus": "a", "rows": 250, "prompts": 100, "temperature": 0.7, "seed": 0}
+HOW = {"corpus": "a", "rows": 250, "prompts": 200, "temperature": 0.7, "seed": 0}
 LINES = "i => JSON.parse(document.querySelectorAll('.lab-scores canvas')[i]?.dataset.lines ?? '[]')"
 
 

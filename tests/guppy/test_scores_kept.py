@@ -14,11 +14,11 @@ from guppy import scores as scores_module
 from guppy.config import TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.eval_report import Examiner, Sampling, flat
+from guppy.eval_report import PROMPTS, Examiner, Sampling, flat
 from guppy.runs import Run, bundle, create_run, files, open_run
 from guppy.runs.scores import Scores, drop_scores, keep_row, read_scores, write_scores
 from guppy.runs.write import write_checkpoint
-from guppy.scores import PROMPTS, ROWS, scores_over
+from guppy.scores import ROWS, scores_over
 
 STEPS = [0, 2, 4]
 
@@ -60,7 +60,7 @@ def test_a_second_call_measures_only_what_is_missing(run: Run, corpus: Corpus, m
     again = scores_over(run, STEPS)
     assert len(measured) == 3 and list(again.rows) == STEPS
     frame = run.scores.set_index("step")
-    expected = flat(2, Examiner(corpus, ROWS, Sampling(), PROMPTS).measure(run.model(2)))
+    expected = flat(2, Examiner(corpus, ROWS).measure(run.model(2)))
     assert {"step": 2} | frame.loc[2].where(frame.loc[2].notna(), None).to_dict() == expected
     assert [row["of"] for row in again.references] == ["train", "heldout", "untrained"] and again.theme
 

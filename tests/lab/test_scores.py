@@ -17,7 +17,7 @@ from guppy.runs.scores import Scores, write_scores
 from lab import scoring
 from lab.pages import scores as page
 
-HOW = {"corpus": "a", "rows": 250, "prompts": 100, "temperature": 0.7, "seed": 0}
+HOW = {"corpus": "a", "rows": 250, "prompts": 200, "temperature": 0.7, "seed": 0}
 POPEN = subprocess.Popen
 
 
