@@ -62,7 +62,7 @@ def test_scores_are_drawn_beside_ceiling_and_floor(page: Page, workshop: Server,
     ready(page)
     expect(page.locator(".lab-scores .lab-message")).to_contain_text(f"{len(scored) - 1} of {len(scored)} checkpoints")
     page.wait_for_function(f"({LINES})(0).length === 2")
-    assert [text for text, _ in page.evaluate(LINES, 0)] == ["data 100%", "untrained 0%"]
+    assert [text for text, _ in page.evaluate(LINES, 0)] == ["training data 100%", "untrained 0%"]
     assert page.evaluate("document.querySelectorAll('.lab-scores canvas')[0].dataset.points") == str(
         len(scored) - 1 + len(page.evaluate("lab.runs.find((run) => run.id === 'scored-fork').steps")) - 1
     )
