@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from guppy.errors import GuppyError
 from guppy.personas import list_personas
 from guppy.runs import Run, create_run, roots
 from guppy.surgery import Surgery
+from lab import bringing, shelf
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 NO_MASK = "no-causal-mask"
@@ -56,6 +58,8 @@ class Order:
 
     size: str = "fry"
     persona: str = "guppy"
+    data: str | None = None
+    """What a visitor wrote or uploaded, by its id on the shelf (`lab.shelf`), instead of the persona."""
     seconds: float | None = None
     steps: int | None = None
     surgery: str = ""
@@ -77,6 +81,7 @@ class Order:
                 _require(math.isfinite(value) and value == int(value), f"{name} must be a whole number, not {value}.")
                 object.__setattr__(self, name, int(value))
         _require(self.persona in list_personas(), f"There is no persona {self.persona!r} here.")
+        _require(self.data is None or shelf.find(self.data), "This data is no longer here; write or upload it again.")
         _require(0 <= self.seed < 2**31, f"seed must be from 0 to {2**31 - 1}, not {self.seed}.")
         _require(8 <= self.context <= 1024, f"context must be from 8 to 1024 tokens, not {self.context}.")
         _require(self.batch is None or self.batch >= 1, f"batch must be at least 1, not {self.batch}.")
@@ -113,10 +118,35 @@ class Order:
             f"This lab trains a run for up to {allowed} s; ask for less.",
         )
 
+    def source(self) -> str:
+        """The persona's name, or the path of what a visitor wrote or uploaded."""
+        return self.persona if self.data is None else str(self._entry().path)
+
+    @property
+    def learns(self) -> str:
+        """What people call what it learns."""
+        return self.persona if self.data is None else self._entry().name
+
+    def _entry(self) -> shelf.Entry:
+        entry = shelf.find(self.data or "")
+        _require(entry is not None, "This data is no longer here; write or upload it again.")
+        return entry
+
+    @property
+    def uploaded(self) -> shelf.Entry | None:
+        """The file of rows that it is to learn, if it learns one."""
+        entry = None if self.data is None else self._entry()
+        return entry if entry is not None and entry.kind == "rows" else None
+
     def command(self, out: str) -> str:
         """The same run from the command line."""
         budget = f"--steps {self.steps}" if self.steps else f"--max-seconds {self.seconds:g}"
-        words = [f"python -m guppy train --size {self.size} --persona {self.persona} --seed {self.seed} {budget}"]
+        uploaded = self.uploaded
+        kind = "persona" if uploaded is None else "data"
+        source = shlex.quote(self.source())
+        words = [f"python -m guppy train --size {self.size} --{kind} {source} --seed {self.seed} {budget}"]
+        if uploaded is not None and uploaded.about["tokens"] != "bpe":
+            words.append(f"--tokenizer {uploaded.about['tokens']}")
         for name in ("surgery", "context", "lr", "batch", "rows", "checkpoints"):
             value = getattr(self, name)
             if value != getattr(Order, name):
@@ -132,7 +162,7 @@ def twins(order: Order) -> tuple[Order, Order]:
 def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None = None) -> Run:
     """Write the run of an order, queued. Raises GuppyError when its corpus cannot be made."""
     corpus = make_corpus(order)
-    surgery = order.parsed_surgery()
+    surgery, who = order.parsed_surgery(), order.learns
     return create_run(
         roots()[0] / run_id,
         model=order.model_config(corpus.tokenizer.padded_vocab_size),
@@ -140,28 +170,36 @@ def make_run(order: Order, run_id: str, *, name: str = "", threads: int | None =
         corpus=corpus,
         surgery=surgery,
         threads=threads,
-        name=name or (f"{run_id} · {surgery.description}" if surgery else run_id),
+        name=name or " · ".join(filter(None, [run_id, "" if who == Order.persona else who, surgery.description])),
         notes=order.command(run_id),
     )
 
 
 def has_corpus(order: Order) -> bool:
     """Whether the order's corpus is kept from an earlier run, rather than to be made, which takes seconds."""
-    return corpora.find_persona(order.persona, order.rows, order.seed) is not None
+    return _kept(order) is not None
 
 
 def make_corpus(order: Order) -> Corpus:
     """The order's corpus. One that was never made is made by another process: it takes seconds of pure computing,
     in which this one would answer nobody."""
-    asked = (order.persona, order.rows, order.seed)
-    kept = corpora.find_persona(*asked)
+    if order.uploaded is not None:
+        return bringing.corpus_of(order.uploaded)
+    kept = _kept(order)
     if kept is not None:
         return kept
+    asked = (order.source(), order.rows, order.seed)
     command = [sys.executable, "-m", "guppy.corpora", *map(str, asked)]
     made = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if made.returncode:
         raise GuppyError(made.stderr.strip().splitlines()[-1] if made.stderr.strip() else "The data cannot be made.")
     return corpora.from_persona(*asked)
+
+
+def _kept(order: Order) -> Corpus | None:
+    if order.uploaded is not None:
+        return bringing.kept_corpus(order.uploaded)
+    return corpora.find_persona(order.source(), order.rows, order.seed)
 
 
 def free_number(pattern: str) -> int:

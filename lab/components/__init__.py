@@ -20,11 +20,13 @@ PAGES: dict[str, str] = {
     "talk": "Talk",
     "attention": "Attention",
     "mask": "Mask",
+    "data": "Data",
     "scores": "Character",
 }
 """The pages in the order a newcomer meets them: name in the address, title."""
 DEFAULT_PAGE = "attention"
 DEFAULT_PROMPT = "are you hungry?"
+DEFAULT_CHARACTER = "guppy"
 
 
 def view(name: str, *, elem_id: str | None = None, **options: object) -> gr.HTML:
@@ -47,6 +49,7 @@ def head() -> str:
         "titles": list(PAGES.items()),
         "page": DEFAULT_PAGE,
         "prompt": DEFAULT_PROMPT,
+        "character": DEFAULT_CHARACTER,
         "icon": icon,
     }
     style = "\n".join([palette_css(), *_sources("css", first="base")])

@@ -1,8 +1,9 @@
 /* window.lab: the state that every page shares, its mirror in the address, and the way to the server.
 
-   lab.state {page, run, b, step, prompt, layer, head, query, key} says what is looked at, b being the run beside it ("":
-   none, null: the natural one); lab.set() changes it and tells the listeners of lab.on(). Scripts that extend `lab`
-   follow by name; lab.start() runs after the last of them. */
+   lab.state {page, run, b, step, prompt, layer, head, query, key, data, character} says what is looked at, b being the
+   run beside it ("": none, null: the natural one), data what the Data page shows, character whom the next run is to
+   become; lab.set() changes it and tells the listeners of lab.on(). Scripts that extend `lab` follow by name;
+   lab.start() runs after the last of them. */
 (() => {
   "use strict";
 
@@ -12,6 +13,7 @@
   const COORDINATES = ["layer", "head", "query", "key"];
 
   const state = { page: config.page, run: null, b: null, step: null, prompt: config.prompt };
+  Object.assign(state, { data: null, character: config.character });
   for (const key of COORDINATES) state[key] = null;
 
   const lab = { state, config, runs: [], PROMPT_LIMIT };
@@ -102,6 +104,7 @@
       prompt: state.prompt.length > ADDRESS_LIMIT ? null : state.prompt,
       head: pair(state.layer, state.head),
       cell: pair(state.query, state.key),
+      data: state.page === "data" ? state.data : null,
     };
     for (const [key, value] of Object.entries(values)) {
       if (value === null) url.searchParams.delete(key);
@@ -134,6 +137,7 @@
       lab.notify(`${run?.name ?? "The run"} has no checkpoint at step ${wanted.step}; showing step ${found.step}.`);
     }
     found.prompt = query.get("prompt") ?? (state.run === null ? config.prompt : state.prompt);
+    found.data = query.get("data") ?? state.data;
     const [layer, head] = coordinates(query.get("head"));
     const there = run && layer !== null && layer < run.n_layers && head < run.n_heads;
     [found.layer, found.head] = there ? [layer, head] : [null, null];
@@ -185,7 +189,10 @@
     lab.set({ run: id });
   };
 
-  lab.snapshot = () => ({ page: state.page, run: state.run, step: state.step, prompt: state.prompt });
+  lab.snapshot = () => {
+    const { page, run, step, prompt, character } = state;
+    return { page, run, step, prompt, character };
+  };
 
   // -- the server ----------------------------------------------------------------------------------
 
@@ -195,21 +202,28 @@
     return url;
   };
 
-  async function get(url, signal) {
-    const response = await fetch(url instanceof URL ? url : lab.url(url), { signal }).catch((error) => {
+  async function get(url, options) {
+    const response = await fetch(url instanceof URL ? url : lab.url(url), options).catch((error) => {
       throw error.name === "AbortError" ? error : new Error("The lab does not answer; see whether it still runs.");
     });
     if (response.ok) return response;
     const told = await response.json().catch(() => ({}));
-    throw new Error(told.error ?? `The lab could not answer this (${response.status}).`);
+    throw Object.assign(new Error(told.error ?? `The lab could not answer this (${response.status}).`), { told });
   }
 
-  /* Parsed JSON; throws Error(the server's sentence). */
-  lab.getJSON = async (url, signal) => (await get(url, signal)).json();
+  /* Parsed JSON; throws Error(the server's sentence), which holds in `told` what else the server said of it. */
+  lab.getJSON = async (url, signal) => (await get(url, { signal })).json();
+
+  /* The same of something sent: a file as it is, anything else as JSON. */
+  lab.post = async (url, content, signal) => {
+    const file = content instanceof Blob;
+    const headers = { "Content-Type": file ? "application/octet-stream" : "application/json" };
+    return (await get(url, { method: "POST", headers, body: file ? content : JSON.stringify(content), signal })).json();
+  };
 
   /* {header, data}: a JSON header, then little-endian unsigned 16-bit numbers. */
   lab.getPacked = async (url, signal) => {
-    const buffer = await (await get(url, signal)).arrayBuffer();
+    const buffer = await (await get(url, { signal })).arrayBuffer();
     const length = new DataView(buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
     return { header, data: new Uint16Array(buffer, 4 + length) };

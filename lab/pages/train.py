@@ -11,6 +11,7 @@ import gradio as gr
 from guppy.config import PRESETS
 from guppy.errors import GuppyError
 from guppy.personas import list_personas
+from lab import shelf
 from lab.components import view as place
 from lab.components.told import tell, teller
 from lab.jobs import jobs
@@ -45,16 +46,17 @@ def build(view: gr.JSON) -> None:
                 }
             place("samples")
     private = {"api_visibility": "private", "show_progress": "hidden"}
-    start.click(_start, settings, told, concurrency_limit=None, trigger_mode="once", **private)
+    with_view = "(view, ...rest) => [lab.snapshot(), ...rest]"
+    start.click(_start, [view, *settings], told, js=with_view, concurrency_limit=None, trigger_mode="once", **private)
     for action, button in buttons.items():
         button.click(partial(_act, action), view, told, js="() => [lab.snapshot()]", concurrency_limit=None, **private)
 
 
 def _form() -> list[gr.components.Component]:
-    """The inputs, in the order of `_start`'s arguments."""
+    """The inputs, in the order of `_start`'s arguments. Whom or what it learns is in the browser's view."""
     gr.HTML("<h1>Train</h1>", apply_default_css=False, elem_classes="lab-view")
     size = gr.Dropdown([(SIZES[name], name) for name in PRESETS], value="fry", label="Size", elem_id="train-size")
-    persona = gr.Dropdown(list_personas(), value="guppy", label="Persona", elem_id="train-persona")
+    place("character", personas=list_personas())
     with gr.Row(elem_id="train-budget"):
         amount = gr.Number(60, label="Budget", minimum=1, elem_id="train-amount", min_width=80)
         unit = gr.Radio(
@@ -78,12 +80,12 @@ def _form() -> list[gr.components.Component]:
             0, label="Batch, rows", info="0: what fits the size", precision=0, minimum=0, elem_id="train-batch"
         )
         rows = gr.Number(Order.rows, label="Conversations", precision=0, minimum=100, elem_id="train-rows")
-    return [size, persona, amount, unit, surgery, more, seed, context, lr, batch, rows]
+    return [size, amount, unit, surgery, more, seed, context, lr, batch, rows]
 
 
 def _start(
+    view: dict[str, Any] | None,
     size: str,
-    persona: str,
     amount: float | None,
     unit: str,
     surgery: list[str],
@@ -103,9 +105,15 @@ def _start(
         empty = [name for name, value in given.items() if value is None and name not in ("lr", "batch")]
         if empty:
             raise GuppyError(f"Give a number for {empty[0]}.")
-        return Order(size=size, persona=persona, surgery=names, **given)
+        return Order(size=size, surgery=names, **_learns(view), **given)
 
     yield from started(order, lambda order: [jobs().start(order)])
+
+
+def _learns(view: dict[str, Any] | None) -> dict[str, str]:
+    """Whom or what the browser chose: a persona that came with the lab, or an id of the shelf."""
+    chosen = str((view or {}).get("character") or Order.persona)
+    return {"data": chosen} if shelf.is_id(chosen) else {"persona": chosen}
 
 
 def started(make: Callable[[], Order], start: Callable[[Order], list[str]]) -> Iterator[dict[str, Any]]:
@@ -113,7 +121,8 @@ def started(make: Callable[[], Order], start: Callable[[Order], list[str]]) -> I
     try:
         order = make()
         if not has_corpus(order):
-            yield tell(note=f"Drawing {order.rows:,} conversations first; that takes some seconds.")
+            making = "Reading the file" if order.uploaded else f"Drawing {order.rows:,} conversations"
+            yield tell(note=f"{making} first; that takes some seconds.")
         run_ids = start(order)
     except GuppyError as error:
         yield tell(error=str(error))

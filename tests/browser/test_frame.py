@@ -31,7 +31,7 @@ def test_the_frame_is_low_stays_put_and_nothing_overflows(
     new_page: Callable[..., Page], lab, width: int, height: int
 ) -> None:
     page = new_page(viewport={"width": width, "height": 400})
-    for name in ("train", "talk", "attention", "mask"):
+    for name in ("train", "talk", "attention", "mask", "data"):
         page.goto(f"{lab.url}?page={name}&run=tiny")
         ready(page)
         page.wait_for_function("document.documentElement.scrollHeight > innerHeight + 60")
@@ -212,7 +212,7 @@ def test_pages_are_links_and_fold_into_a_menu(new_page: Callable[..., Page], lab
     page.goto(f"{lab.url}?page=attention&run=tiny")
     painted(page)
     links = page.locator("#lab-pages a")
-    assert links.all_text_contents() == ["Train", "Talk", "Attention", "Mask", "Character"]
+    assert links.all_text_contents() == ["Train", "Talk", "Attention", "Mask", "Data", "Character"]
     expect(page.locator("#lab-pages a[aria-current=page]")).to_have_text("Attention")
     links.nth(0).focus()
     page.keyboard.press("Enter")

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from guppy.runs import files
-from lab import api, models
+from lab import answers, models
 
 
 def unpack(content: bytes) -> tuple[dict, np.ndarray]:
@@ -193,7 +193,7 @@ def test_thirty_viewers_get_the_same(client: TestClient):
 
 
 def test_losses_without_a_number_are_null():
-    assert json.loads(api._json({"loss": float("nan"), "more": [float("inf"), 1.5]})) == {
+    assert json.loads(answers.as_json({"loss": float("nan"), "more": [float("inf"), 1.5]})) == {
         "loss": None,
         "more": [None, 1.5],
     }

@@ -22,7 +22,7 @@ def test_pages_in_the_order_a_newcomer_meets_them() -> None:
     try:
         ids = [block.elem_id for block in demo.blocks.values() if block.elem_id]
         assert [each.removeprefix("page-") for each in ids if each.startswith("page-")] == list(PAGES)
-        assert list(PAGES.values()) == ["Train", "Talk", "Attention", "Mask", "Character"]
+        assert list(PAGES.values()) == ["Train", "Talk", "Attention", "Mask", "Data", "Character"]
         assert DEFAULT_PAGE in PAGES
     finally:
         demo.close()
