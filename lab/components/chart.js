@@ -1,7 +1,8 @@
 /* lab.chart(host, options): lines over training steps on a canvas, with a crosshair that reads them.
 
    options: y (the axis in words), yMax (fixed top of the axis; otherwise the data's), show(y) (a value in words; otherwise
-   three digits), detail(y) (more words for it), onPick(step) (a click or Enter on the chart), label (what a screen reader says).
+   three digits), detail(y) (more words for it), onPick(step) (a click or Enter on the chart), label (what a screen reader
+   says), gutter(narrow) (the least room for names of lines, where several charts should be equally wide).
    chart.update({series, lines, mark}): series [{name, color, dash, x, y}] with color a custom property's name and x, y
    growing arrays, or [{…, base, fill}] for what lies between base and y, as opaque as fill says; lines [{name, short, y}]
    horizontal references, with a short name for narrow screens; mark the step that the time bar shows.
@@ -111,7 +112,8 @@
       const named = ({ name, short, y }) => ({ y, text: `${this.width < ROOMY && short ? short : name} ${this.options.show(y)}` });
       this.names = this.lines.map(named).sort((a, b) => b.y - a.y);
       const widest = Math.max(...this.names.map(({ text }) => context.measureText(text).width));
-      this.right = this.names.length ? GAP + Math.ceil(widest) + 2 : PAD.right;
+      const least = this.options.gutter?.(this.width < ROOMY) ?? 0;
+      this.right = this.names.length ? Math.max(least, GAP + Math.ceil(widest) + 2) : PAD.right;
       const [w, h] = [this.width - PAD.left - this.right, this.height - PAD.top - PAD.bottom];
       this.px = (step) => PAD.left + (w * this.along(step)) / this.along(this.last);
       this.py = (y) => PAD.top + h * (1 - y / this.top);

@@ -71,6 +71,7 @@ lab.component("scores", (root) => {
       y: "share",
       yMax: 1,
       show: percent,
+      gutter: (narrow) => (narrow ? 100 : 130),
       label: `${title}, share over steps; arrow keys read values, Enter moves the time bar there`,
       onPick: (step) => lab.set({ step }),
     });
@@ -151,7 +152,7 @@ lab.component("scores", (root) => {
       showLegend();
     }
     const theme = scoresOf(a)?.theme ?? [];
-    charts[2].caption.textContent = `Share of replies that mention what it likes to talk about: ${theme.slice(0, 12).join(", ")}${theme.length > 12 ? ", …" : ""}.`;
+    charts[2].caption.textContent = `Share of replies that mention what it likes to talk about: ${theme.slice(0, 12).join(", ")}${theme.length > 12 ? ", …" : "."}`;
     drawStack(stacks[0], a, colorA(), of.heldout);
     drawStack(stacks[1], b, "--run-b", of.heldout);
     drawNumbers(of);
@@ -168,7 +169,7 @@ lab.component("scores", (root) => {
     section.hidden = !rows.length;
     if (!rows.length) return;
     head.textContent = `Memorised, composed or new: ${nameOf(id)}`;
-    caption.textContent = "Shares of its replies. Memorised: all but a training reply; composed: made of known pieces; new: anything else. The grey lines are where the data's own held-out replies have their borders.";
+    caption.textContent = "Memorised: a training reply, or nearly one; composed: made of known pieces; new: anything else. Grey: where the data's own held-out replies have these borders.";
     let base = rows.map(() => 0);
     const series = SHARES.map(([key, fill]) => {
       const y = rows.map((row, i) => base[i] + row[key]);
