@@ -3,9 +3,10 @@
    options: y (the axis in words), yMax (fixed top of the axis; otherwise the data's), show(y) (a value in words; otherwise
    three digits), detail(y) (more words for it), onPick(step) (a click or Enter on the chart), label (what a screen reader
    says), gutter(narrow) (the least room for names of lines, where several charts should be equally wide).
-   chart.update({series, lines, mark}): series [{name, color, dash, x, y}] with color a custom property's name and x, y
+   chart.update({series, lines, mark, until}): series [{name, color, dash, x, y}] with color a custom property's name and x, y
    growing arrays, or [{…, base, fill}] for what lies between base and y, as opaque as fill says; lines [{name, short, y}]
-   horizontal references, with a short name for narrow screens; mark the step that the time bar shows.
+   horizontal references, with a short name for narrow screens; mark the step that the time bar
+   shows; until a step that the axis reaches even if no series does.
    chart.logX is a property; chart.png(title) and chart.csv() give what is drawn. */
 (() => {
   "use strict";
@@ -24,6 +25,7 @@
       this.series = [];
       this.lines = [];
       this.mark = null;
+      this.until = 0;
       this.hover = null; // a step
       this.log = false;
       this.canvas = lab.el("canvas", { class: "lab-chart-canvas", tabindex: 0, role: "img", "aria-label": options.label });
@@ -107,7 +109,7 @@
     measure(context) {
       const steps = this.series.map(({ x }) => x.at(-1) ?? 0);
       const tops = this.series.flatMap(({ y }) => y.filter(Number.isFinite));
-      this.last = Math.max(1, ...steps);
+      this.last = Math.max(1, this.until, ...steps);
       this.top = this.options.yMax ?? 1.06 * tops.concat(this.lines.map(({ y }) => y)).reduce((a, b) => Math.max(a, b), 0.1);
       const named = ({ name, short, y }) => ({ y, text: `${this.width < ROOMY && short ? short : name} ${this.options.show(y)}` });
       this.names = this.lines.map(named).sort((a, b) => b.y - a.y);

@@ -71,7 +71,7 @@ lab.component("scores", (root) => {
       y: "share",
       yMax: 1,
       show: percent,
-      gutter: (narrow) => (narrow ? 100 : 130),
+      gutter: (narrow) => (narrow ? 100 : 148),
       label: `${title}, share over steps; arrow keys read values, Enter moves the time bar there`,
       onPick: (step) => lab.set({ step }),
     });
@@ -148,7 +148,7 @@ lab.component("scores", (root) => {
         { name: "untrained", y: of.untrained?.[key] },
       ];
       const series = [line(a, key, colorA()), line(b, key, "--run-b")];
-      chart.update({ series: series.filter(({ x }) => x.length), lines: lines.filter(({ y }) => Number.isFinite(y)), mark: lab.state.step });
+      chart.update({ series: series.filter(({ x }) => x.length), lines: lines.filter(({ y }) => Number.isFinite(y)), ...axis() });
       showLegend();
     }
     const theme = scoresOf(a)?.theme ?? [];
@@ -158,6 +158,8 @@ lab.component("scores", (root) => {
     drawNumbers(of);
     tell();
   }
+
+  const axis = () => ({ mark: lab.state.step, until: lab.run()?.steps.at(-1) ?? 0 });
 
   function line(id, key, color) {
     const rows = rowsOf(id).filter((row) => Number.isFinite(row[key]));
@@ -183,7 +185,7 @@ lab.component("scores", (root) => {
           { name: "data: + composed", short: "+ composed", y: heldout.memorised + heldout.composed },
         ]
       : [];
-    chart.update({ series, lines, mark: lab.state.step });
+    chart.update({ series, lines, ...axis() });
     showLegend();
   }
 
