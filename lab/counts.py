@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
@@ -32,7 +32,7 @@ NICENESS = 5
 PATIENCE = 300
 MOST_WAITING = 12
 
-_pool = ThreadPoolExecutor(1, thread_name_prefix="counts")
+_turn = threading.Lock()
 _lock = threading.Lock()
 _running: dict[str, Future[dict[str, Any]]] = {}
 
@@ -58,8 +58,18 @@ def counts(name: str, *, leaky: bool = False) -> dict[str, Any] | None:
                     del _running[each]
             if len(_running) >= MOST_WAITING:
                 raise GuppyError("Many characters are being counted; ask again in a minute.")
-            _running[key] = _pool.submit(_count, str(persona), leaky, key)
+            future = _running[key] = Future()
+            # A daemon, unlike an executor's threads: a lab that is closed does not wait for it.
+            threading.Thread(target=_work, args=(future, str(persona), leaky, key), name="counts", daemon=True).start()
         return kept
+
+
+def _work(future: Future[dict[str, Any]], *asked: Any) -> None:
+    with _turn:
+        try:
+            future.set_result(_count(*asked))
+        except Exception as error:
+            future.set_exception(error)
 
 
 def _count(persona: str, leaky: bool, key: str) -> dict[str, Any]:

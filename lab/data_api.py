@@ -72,7 +72,7 @@ def get_speed(request: Request) -> Response:
         speeds = [row["tokens_per_second"] for row in rows if row.get("tokens_per_second")]
         if speeds:
             sizes[size] = {"tokens_per_second": median(speeds[-_SPEEDS:]), "run": run.name}
-    return now(request, {"sizes": sizes})
+    return now(request, {"sizes": {size: sizes[size] for size in PRESETS if size in sizes}})
 
 
 def post_preview(request: Request, body: bytes) -> Response:

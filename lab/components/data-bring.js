@@ -55,8 +55,8 @@
       el("h3", {}, "What it is tested on"),
       el("p", { class: "caption" }, checked.kind === "text" ? "The last tenth of the text is held out." : "Held-out rows share no prompt and no reply with training."),
       lost,
-      lab.splitTable([["", report]]),
-      el("p", { class: "caption" }, `${lab.count(train.rows)} ${units} to learn from, ${lab.count(heldout.rows)} to be tested on.`),
+      ...(checked.kind === "text" ? [] : [lab.splitTable([["", report]])]),
+      el("p", { class: "caption" }, `${lab.count(train.tokens)} tokens to learn from, ${lab.count(heldout.tokens)} to be tested on.`),
     ];
   }
 

@@ -17,7 +17,7 @@
     return [
       lab.figure("rows", lab.count(all.rows)),
       lab.figure("different replies", lab.count(all.replies), `${of(all.replies, all.exchanges)} exchanges`),
-      lab.figure("pairs said once", lab.percent(all.unique), `${lab.count(all.pairs)} different pairs of prompt and reply`),
+      lab.figure("distinct pairs", lab.percent(all.unique), `${lab.count(all.pairs)} different pairs of prompt and reply`),
       lab.figure("of several turns", lab.percent(all.several_turns)),
       lab.figure("topics", lab.count(topics.length)),
       lab.figure("vocabulary, tokens", lab.count(tokens.vocab_size), `${tokens.kind}, ${lab.number(tokens.characters_per_token)} characters a token`),
@@ -58,7 +58,7 @@
     const head = el("tr", {}, el("th", {}), ...columns.map((column) => el("th", { scope: "col", class: column.first ? "first" : null }, NAMES[column.name])));
     const groups = el(
       "tr",
-      {},
+      { class: "groups" },
       el("th", {}),
       ...sides.map(([title]) => el("th", { scope: "colgroup", class: "first", colspan: columns.filter((column) => column.title === title).length }, title)),
     );

@@ -87,6 +87,16 @@
       }, wait);
     }
 
+    /* Selects a line and brings it into view. */
+    function jump(line) {
+      const before = box.value.split("\n").slice(0, line - 1).join("\n").length + (line > 1 ? 1 : 0);
+      const end = box.value.indexOf("\n", before);
+      box.focus();
+      box.setSelectionRange(before, end < 0 ? box.value.length : end);
+      box.scrollTop = (line - 1) * gutter.firstChild.offsetHeight - box.clientHeight / 2;
+      box.scrollLeft = 0;
+    }
+
     async function open(chosen) {
       if (!chosen) return;
       if (chosen.size > longest) say(`${chosen.name} is longer than ${longest / 1000} kB; a persona may have up to that.`, null);
@@ -97,7 +107,8 @@
     // -- what it would say -----------------------------------------------------------------------------
 
     function say(text, line, good = false) {
-      verdict.textContent = line ? `Line ${line}: ${text}` : text;
+      const where = el("button", { type: "button", class: "lab-link", onclick: () => jump(line) }, `Line ${line}`);
+      verdict.replaceChildren(...(line ? [where, ": "] : []), text);
       verdict.classList.toggle("lab-trouble", !good);
       fault = good ? null : line;
       samples.classList.toggle("stale", !good);

@@ -35,7 +35,7 @@ lab.component("data", (root, options) => {
     links.replaceChildren(
       ...group("Characters", ...options.personas.map((name) => link(name, name, descriptions[name]))),
       ...group("Yours", ...own.map(({ id, name }) => link(id, name, null))),
-      ...group("Your own", ...Object.entries(WAYS).map(([id, name]) => link(id, name, null))),
+      ...group("New", ...Object.entries(WAYS).map(([id, name]) => link(id, name, null))),
     );
   }
 

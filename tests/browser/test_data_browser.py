@@ -29,6 +29,7 @@ def texts(page: Page, selector: str = SAMPLES) -> list[str]:
 
 def test_characters_are_chosen_and_speak(page: Page, lab: Server) -> None:
     data(page, lab)
+    expect(page.locator(".lab-data-list button").first).to_be_visible()
     names = page.locator(".lab-data-list button").all_inner_texts()
     assert names[: len(list_personas())] == list_personas()
     expect(page.locator(SAMPLES)).to_have_count(12)
@@ -52,7 +53,6 @@ def test_characters_are_chosen_and_speak(page: Page, lab: Server) -> None:
 def test_a_link_shows_what_it_showed(page: Page, lab: Server) -> None:
     data(page, lab, "write")
     expect(page.locator("#data-text")).to_be_visible()
-    page.go_back() if page.evaluate("history.length") > 2 else None
     data(page, lab, "moon")
     expect(page.locator(SAMPLES)).to_have_count(12)
     page.locator(".lab-data-list button", has_text="Bring your own").click()
@@ -69,7 +69,7 @@ def test_what_is_written_is_previewed_and_a_mistake_is_told_beside_it(
     expect(page.locator(PREVIEW)).to_have_count(8)
     before = texts(page, PREVIEW)
     text = box.input_value()
-    box.fill(text.replace("(hello|good day).", "ahoy <img src=x onerror=document.title='broken'>."))
+    box.fill(text.replace("(drops|puddles)", "ahoy <img src=x onerror=document.title='broken'>"))
     page.wait_for_function(
         "before => [...document.querySelectorAll('#data-preview article')].some((s, i) => s.innerText !== before[i])",
         arg=before,
@@ -77,10 +77,13 @@ def test_what_is_written_is_previewed_and_a_mistake_is_told_beside_it(
     expect(verdict).to_contain_text("snail: 4 topics")
 
     box.fill(text.replace("{leaf} (with you", "{leef} (with you"))
-    expect(verdict).to_contain_text("unknown rule {leef}")
+    expect(verdict).to_contain_text("Unknown rule {leef}")
     line = 1 + text[: text.index("{leaf} (with you")].count("\n")
     expect(verdict).to_contain_text(f"Line {line}: ")
     expect(page.locator(".lab-gutter .fault")).to_have_text(str(line))
+    page.get_by_role("button", name=f"Line {line}").click()
+    selected = "(box => box.value.slice(box.selectionStart, box.selectionEnd))(document.getElementById('data-text'))"
+    assert "{leef}" in page.evaluate(selected)
     expect(page.locator("#data-train")).to_be_disabled()
     box.fill(text)
     expect(page.locator("#data-train")).to_be_enabled()
