@@ -204,6 +204,6 @@ def _obsession(corpus: Corpus) -> tuple[str, ...]:
     """The theme words that the corpus's persona names itself."""
     persona = corpus.describe().get("persona")
     try:
-        return tuple(getattr(load_persona(persona), "obsession", ())) if persona else ()
+        return load_persona(persona).obsession if persona else ()
     except GuppyError:  # the persona is gone; its corpus was kept
         return ()

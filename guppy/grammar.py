@@ -141,6 +141,7 @@ class Persona:
     Attributes:
         files: what it was read from; `path` is the file or the folder of them.
         turns: shares of conversations of one turn, of two, and so on.
+        obsession: the words that its talk comes back to, lowercase; empty where the file names none.
     """
 
     def __init__(
@@ -154,9 +155,10 @@ class Persona:
         frame: Draw,
         noise: Noise,
         turns: Sequence[float],
+        obsession: Sequence[str] = (),
     ) -> None:
         self.name, self.description, self.voice = name, description, voice
-        self.path, self.files = path, tuple(files)
+        self.path, self.files, self.obsession = path, tuple(files), tuple(obsession)
         self.scenes, self.frame, self.noise, self.turns = tuple(scenes), frame, noise, tuple(turns)
         self._pick_scene = picker([scene.probability for scene in scenes])
         self._pick_turns = picker(turns)

@@ -6,6 +6,7 @@
     prompt_noise: {capital: 0.2, shout: 0.02, bare: 0.4, typo: 0.05}     # each a probability, each optional
     prompt_frames: ["{prompt}", "hey guppy, {prompt}"]                   # optional; {prompt} is the prompt
     turns: {2: 0.1, 3: 0.025}                                            # optional: shares of longer conversations
+    obsession: [food, flakes, pellets]                                   # optional: words that its talk comes back to
     rules:                                                               # shared lists, usable in each template
       food: [flakes, 3: pellets]                                         # drawn three times as often
       snack: ["(a few|some) {food}"]
@@ -60,7 +61,7 @@ MAIN_FILE = "persona.yaml"
 LONGEST_TEXT = 1000
 
 _PERSONA_KEYS = (
-    "name", "description", "voice", "prompt_noise", "prompt_frames", "turns", "rules", "then", "topics"
+    "name", "description", "voice", "prompt_noise", "prompt_frames", "turns", "obsession", "rules", "then", "topics"
 )  # fmt: skip
 _FILE_KEYS = ("rules", "topics")
 _SCENE_KEYS = ("slots", "rules", "prompts", "replies", "then", "weight")
@@ -127,6 +128,7 @@ def _read(path: Path, files: list[Path]) -> Persona:
         frame=main.frame(top, scope),
         noise=main.noise(top["prompt_noise"]) if "prompt_noise" in top else Noise(),
         turns=main.turns(top["turns"]) if "turns" in top else (1.0,),
+        obsession=main.words(top["obsession"], "obsession") if "obsession" in top else (),
     )
 
 
@@ -255,6 +257,9 @@ class _Reader:
     def noise(self, node: yaml.Node) -> Noise:
         named = self.file.mapping(node, "prompt_noise", _NOISE_KEYS)
         return Noise(**{key: self._probability(body, key) for key, body in named.items()})
+
+    def words(self, node: yaml.Node, what: str) -> list[str]:
+        return [self.file.text(item, f"each entry of '{what}'").lower() for item in self.file.items(node, what)]
 
     def turns(self, node: yaml.Node) -> tuple[float, ...]:
         """Shares of conversations of one, two and three turns."""

@@ -306,3 +306,14 @@ def test_details_are_carried_from_prompt_to_reply(fish: list[Conversation]) -> N
     asked = [(row, re.search(r"what is (pizza|soup|cake|bread|cheese)", row.input.lower())) for row in fish]
     carried = [food[1] in row.output for row, food in asked if food]
     assert len(carried) > 5 and all(carried)
+
+
+def test_a_persona_names_its_obsession(tmp_path: Path) -> None:
+    text = "name: x\nobsession: [Food, flakes]\ntopics: {t: {prompts: [a], replies: [b]}}\n"
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert load_persona(path).obsession == ("food", "flakes")
+    path.write_text(text.replace("[Food, flakes]", "{food: 1}"))
+    with pytest.raises(GuppyError, match=r"x\.yaml, line 2.*obsession"):
+        load_persona(path)
+    assert all(load_persona(name).obsession for name in list_personas())
