@@ -79,7 +79,7 @@ class Examiner:
             "scores": self._scores(own),
             "surprise": self._surprise(model, replies, verdicts),
             "replies": replies,
-            "theme": list(self._character.theme),
+            "theme": self.theme,
             "sampling": vars(self.sampling),
         }
 
@@ -98,6 +98,11 @@ class Examiner:
         ]
 
     # -- what all models share -------------------------------------------------------------------
+
+    @property
+    def theme(self) -> list[str]:
+        """The words that count as obsession; none in plain text."""
+        return list(self._character.theme) if self._asked else []
 
     @cached_property
     def _exchanges(self) -> list[Exchange]:

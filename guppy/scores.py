@@ -59,13 +59,12 @@ def scores_over(
         corpus = corpus_of(run)
     how = {"corpus": corpus.sha256} | how
     examiner = Examiner(corpus, how["rows"], sampling)
-    if kept is None or kept.how != how:
-        with saying("Scoring the data"):
-            kept = Scores(how, examiner.references(first.config, first.surgery))
+    with saying("Scoring the data"):
+        if kept is None or (kept.how, kept.theme) != (how, examiner.theme):
+            kept = Scores(how, examiner.references(first.config, first.surgery), examiner.theme)
     for step in track([step for step in steps if step not in kept.rows]):
-        measured = examiner.measure(run.model(step))
-        kept.theme = measured.get("theme", [])
-        kept.rows[step] = {name: value for name, value in flat(step, measured).items() if name != "step"}
+        row = flat(step, examiner.measure(run.model(step)))
+        kept.rows[step] = {name: value for name, value in row.items() if name != "step"}
         if standard:
             standard = _kept(run, kept, step)
     return _only(kept, steps)

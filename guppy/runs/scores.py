@@ -1,7 +1,7 @@
 """What was measured of a run's checkpoints, kept beside them (`scores.json`). Knows no torch, and not how to measure.
 
 Rows that were measured differently cannot be compared, so a file holds one way of measuring: `how` names the data and
-the settings, and a row measured in another way begins the file anew.
+the settings, `theme` what counts as obsession, and a row measured in another way begins the file anew.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def keep_row(run: Path, measured: Scores, step: int) -> None:
         kept = read_scores(run)
     except GuppyError:  # damaged ones are of no use to anybody
         kept = None
-    if kept is None or kept.how != measured.how:
+    if kept is None or (kept.how, kept.theme) != (measured.how, measured.theme):
         kept = Scores(measured.how, [_finite(each) for each in measured.references], measured.theme)
     kept.rows[step] = _finite(measured.rows[step])
     write_scores(run, kept)

@@ -86,6 +86,14 @@ def test_scores_by_other_data_are_measured_anew(run: Run, measured: list[int]) -
     assert len(measured) == 3 and run.scores.step.tolist() == [4]
 
 
+def test_another_obsession_is_measured_anew(run: Run, measured: list[int]) -> None:
+    scores_over(run, [0, 4])
+    kept = read_scores(run.path)
+    write_scores(run.path, Scores(kept.how, kept.references, ["sand"], kept.rows))
+    assert scores_over(run, [0, 2]).theme == kept.theme
+    assert len(measured) == 4 and run.scores.step.tolist() == [0, 2]
+
+
 def test_a_folder_that_cannot_be_written_costs_only_the_keeping(
     run: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
