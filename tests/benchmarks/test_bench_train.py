@@ -219,7 +219,7 @@ def test_ours_learns_within_its_budget(result: dict[str, Any], measured_on: Yard
     (ours,) = result["ours"]
     points = ours["points"]
     assert points[0]["step"] == 0 and points[0]["loss"] == pytest.approx(math.log(320), abs=0.1)
-    assert points[-1]["loss"] < points[0]["loss"] - 0.3 and len(points) >= 3
+    assert points[-1]["loss"] < points[0]["loss"] - 0.3 and len(points) == 2
     assert [point["seconds"] for point in points] == sorted(point["seconds"] for point in points)
     assert abs(ours["tokens"] - 3000) < 3000 / ours["steps"] and ours["status"] == "finished"
     shape = preset("fry", 320, n_ctx=CONTEXT)
@@ -404,7 +404,7 @@ def test_what_a_person_can_mend(
         ("train.jsonl", None, "neither train.jsonl nor train.jsonl.gz"),
         ("train.jsonl", "", "train.jsonl is empty"),
         ("train.jsonl", '{"text": "a fish"}\n{"text": \n', "train.jsonl, line 2: this is not JSON"),
-        ("train.jsonl", '{"text": ""}\n', "no row of two tokens"),
+        ("train.jsonl", '{"text": ""}\n', "line 1: one of the texts is empty"),
         ("eval.jsonl", None, "neither eval.jsonl"),
         ("eval.jsonl", '{"words": "a fish"}\n', "eval.jsonl, line 1"),
         ("tokenizer.json", "{}", "is not a tokenizer.json"),
