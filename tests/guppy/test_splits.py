@@ -94,7 +94,7 @@ def test_held_out_combinations_are_in_no_other_split(talker: Persona, seed: int)
 
 
 def test_every_topic_is_held_out() -> None:
-    sides, topics = draw_split(load_persona(FISH), 4000, 0), set(load_persona(FISH).topics)
+    sides, topics = draw_split(load_persona(FISH), 20_000, 0), set(load_persona(FISH).topics)
     for side in (sides.train, sides.heldout):
         assert {draw.conversation.category for draw in side} == topics
 
