@@ -33,8 +33,9 @@ def check(path: Path, tokens: str) -> dict[str, Any]:
 
     Returns:
         `kind` ("conversations", "texts" or "text"), `characters`, `repeated` (rows that stand in the file before),
-        `lost` (rows in neither split, because they share a text with both sides), `faults` (sentences with a line and
-        how to mend it), `samples` to look at, `sha256` of the corpus, and `report`, as `guppy.report.report` makes it.
+        `lost` (rows in neither split, because they share a text with both sides), `shared` (shares of prompts and
+        replies that stand in the file again), `faults` (sentences, each with a line and how to mend it), `samples` to
+        look at, `sha256` of the corpus, and `report`, as `guppy.report.report` makes it (its most frequent topics).
 
     Raises:
         GuppyError: it cannot be learned from; with its line.
@@ -56,17 +57,31 @@ def check(path: Path, tokens: str) -> dict[str, Any]:
     corpus = Corpus.from_path(path, tokens)
     corpora.keep(corpus)
     counts = report(corpus)
+    # What the file's owner chose freely is cut to what a page can show; where it lies here is nobody's business.
+    topics = sorted(counts["topics"], key=lambda topic: -topic["share"])[:MOST_CATEGORIES]
+    counts["topics"] = [topic | {"topic": _short(topic["topic"])} for topic in topics]
+    del counts["corpus"]["path"]
     return {
         "kind": "text" if plain else "conversations" if corpus.is_chat else "texts",
         "characters": characters,
         "repeated": len(rows) - len({row.text for row in rows}),
         "lost": 0 if plain else len(rows) - counts["splits"]["all"]["rows"],
-        "categories": Counter(row.category for row in rows).most_common(MOST_CATEGORIES),
+        "shared": _shared(rows),
         "faults": [_readable(fault, path) for fault in faults],
         "samples": _excerpts(rows[0].text) if plain else _samples(rows),
         "sha256": corpus.sha256,
         "report": counts,
     }
+
+
+def _shared(rows: list[Row]) -> dict[str, float]:
+    """Shares of all prompts, and of all replies, that stand in the file again: what a random split would leak."""
+    pairs = [pair for row in rows for pair in exchanges_of(row)]
+    shares = {}
+    for side, name in enumerate(("prompts", "replies")):
+        counts = Counter(pair[side] for pair in pairs)
+        shares[name] = sum(count for count in counts.values() if count > 1) / len(pairs)
+    return shares
 
 
 def _samples(rows: list[Row]) -> list[dict[str, Any]]:

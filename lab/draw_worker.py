@@ -4,7 +4,7 @@ What a visitor writes may ask for more time or memory than there is; then this p
 reads requests from stdin and answers on stdout, one JSON object a line:
 
     {"persona": name or path, or "text": what was written, "seed", "count", "topic" and "split" (optional)}
-    {"about": {name, description, voice, turns, topics, scenes, follow_ups}, "samples": [{category, turns}, …]}
+    {"about": {name, description, voice, obsession, turns, topics, …}, "samples": [{category, turns}, …]}
     {"error": sentence, "line": where in the text, or null}
 """
 
@@ -33,6 +33,8 @@ MEMORY = 2**30
 DRAWS = (300, 3_000, 30_000)
 # Of a visitor's persona. The fish has some 5,000 pairs of a scene and what may follow it.
 MOST_PAIRS = 200_000
+# Characters of a text with all that YAML repeats in it, and how many an entry counts beside its own.
+MOST_REPEATED, NODE = 4_000_000, 10
 LONGEST_NAME = 60
 # As many as tell whether anything can be held out.
 SPLIT_ROWS = 3_000
@@ -85,7 +87,7 @@ class _Desk:
         if text != self._text or self._written is None:
             self._text, self._written = None, None
             self.draft.write_bytes(text.encode("utf-8", "surrogatepass"))
-            refuse_aliases(text, self.draft)
+            check_aliases(text, self.draft)
             persona = load_persona(self.draft)
             pairs = sum(len(scene.then) for scene in persona.scenes)
             if pairs > MOST_PAIRS:
@@ -106,6 +108,7 @@ def about(persona: Persona) -> dict[str, Any]:
         "name": persona.name[:LONGEST_NAME],
         "description": persona.description,
         "voice": persona.voice,
+        "obsession": list(persona.obsession),
         "turns": list(persona.turns),
         "topics": [{"name": topic, "share": shares[topic]} for topic in persona.topics],
         "scenes": len(persona.scenes),
@@ -146,15 +149,26 @@ def located(message: str, path: str) -> dict[str, Any]:
     return {"error": error, "line": int(match[1]) if match[1] else None}
 
 
-def refuse_aliases(text: str, path: Path) -> None:
-    """Raise GuppyError where YAML would repeat a part of the text: few words could then stand for millions."""
+def check_aliases(text: str, path: Path) -> None:
+    """Raise GuppyError where YAML repeats parts of the text (&name … *name) until few words stand for millions."""
+    count, sizes = 0, {}
+    begun: list[tuple[str | None, int]] = []
     with suppress(yaml.YAMLError, UnicodeError):  # what is no YAML, or no text, is told when it is loaded
         for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             if isinstance(event, yaml.AliasEvent):
-                raise GuppyError(
-                    f"{path}, line {event.start_mark.line + 1}: *{event.anchor} repeats another part of the text; "
-                    "write it out, or make it a rule"
-                )
+                count += sizes.get(event.anchor, 0)
+            elif isinstance(event, yaml.ScalarEvent):
+                count += NODE + len(event.value)
+                sizes[event.anchor] = NODE + len(event.value)
+            elif isinstance(event, yaml.CollectionStartEvent):
+                begun.append((event.anchor, count))
+                count += NODE
+            elif isinstance(event, yaml.CollectionEndEvent):
+                anchor, before = begun.pop()
+                sizes[anchor] = count - before
+            if count > MOST_REPEATED:
+                line = event.start_mark.line + 1
+                raise GuppyError(f"{path}, line {line}: too much is repeated with *names by here; use rules instead")
 
 
 def _sample(row: Conversation) -> dict[str, Any]:

@@ -19,6 +19,11 @@
     const length = report.tokens.per_row;
     const { train, heldout, all } = report.splits;
     const units = UNITS[checked.kind];
+    const { shared } = checked;
+    const leaks =
+      checked.kind === "conversations" && shared.prompts + shared.replies > 0
+        ? ` ${lab.percent(shared.prompts)} of its prompts and ${lab.percent(shared.replies)} of its replies stand in it more than once: split at random, they would leak.`
+        : "";
     const lost = checked.lost
       ? el("p", { class: "lab-message" }, `${lab.count(checked.lost)} rows are left out, because they share a prompt or a reply with both sides.`)
       : "";
@@ -31,7 +36,7 @@
       ),
       el(
         "dl",
-        { class: "lab-numbers" },
+        { class: "lab-facts" },
         lab.figure("holds", KINDS[checked.kind]),
         ...(checked.kind === "text" ? [] : [lab.figure(units, lab.count(all.rows + checked.lost))]),
         lab.figure("size", megabytes(bytes), `${lab.count(checked.characters)} characters`),
@@ -53,7 +58,7 @@
       el("h3", {}, "What there is to learn"),
       el("div", { class: "lab-ladder" }, ...lab.ladder(report.reference)),
       el("h3", {}, "What it is tested on"),
-      el("p", { class: "caption" }, checked.kind === "text" ? "The last tenth of the text is held out." : "Held-out rows share no prompt and no reply with training."),
+      el("p", { class: "caption" }, checked.kind === "text" ? "The last tenth of the text is held out." : `Held-out rows share no prompt and no reply with training.${leaks}`),
       lost,
       ...(checked.kind === "text" ? [] : [lab.splitTable([["", report]])]),
       el("p", { class: "caption" }, `${lab.count(train.tokens)} tokens to learn from, ${lab.count(heldout.tokens)} to be tested on.`),

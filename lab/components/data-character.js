@@ -18,7 +18,7 @@
     const another = el("button", { type: "button", class: "plain", id: "data-another", onclick: () => ask(seed + 1) }, "Another dozen");
     const samples = el("div", { class: "lab-sample-grid", id: "data-samples" });
     const counted = el("p", { class: "caption", role: "status" });
-    const numbers = el("dl", { class: "lab-numbers", id: "data-numbers" });
+    const numbers = el("dl", { class: "lab-facts", id: "data-numbers" });
     const ladder = el("div", { class: "lab-ladder", id: "data-ladder" });
     const leaky = el("input", { type: "checkbox", id: "data-leaky", onchange: () => drawSplits() });
     const splits = el("div", { id: "data-splits" });
@@ -85,7 +85,8 @@
       description.textContent = about.description;
       const [, two = 0, three = 0] = about.turns;
       const several = two + three > 0 ? ` ${lab.percent(two + three)} of its conversations have ${three > 0 ? "two or three" : "two"} turns.` : "";
-      voice.textContent = `${about.voice ? `Voice: ${about.voice}. ` : ""}${lab.count(about.topics.length)} topics, ${lab.count(about.scenes)} scenes, ${lab.count(about.follow_ups)} follow-ups.${several}`;
+      const words = about.obsession.length ? ` Comes back to ${about.obsession.slice(0, 10).join(", ")}.` : "";
+      voice.textContent = `${about.voice ? `Voice: ${about.voice}.` : ""}${words} ${lab.count(about.topics.length)} topics, ${lab.count(about.scenes)} scenes, ${lab.count(about.follow_ups)} follow-ups.${several}`;
       const chip = (label, value, share) => {
         const attributes = { type: "button", class: "lab-topic", "aria-pressed": String(value === topic), onclick: () => choose(value) };
         return { value, element: el("button", attributes, label, el("small", {}, share === null ? "" : lab.percent(share))) };

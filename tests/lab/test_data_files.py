@@ -42,6 +42,7 @@ def test_a_good_file_is_reported_and_can_be_trained(client: TestClient, root: Pa
     assert told["name"] == "talk of the <b>moon<" or told["name"] == "b>.jsonl" or "moon" in told["name"]
     checked = told["checked"]
     assert checked["kind"] == "conversations" and checked["repeated"] >= 20
+    assert 0 < checked["shared"]["replies"] < 1
     splits = checked["report"]["splits"]
     assert splits["all"]["rows"] + checked["lost"] == len(repeated)
     assert checked["report"]["overlap"]["heldout"]["replies"] == 0
@@ -141,3 +142,11 @@ def test_the_oldest_makes_room_unless_a_run_needs_it(root: Path, monkeypatch: py
 )
 def test_only_ids_are_looked_for(root: Path, entry_id: str) -> None:
     assert shelf.find(entry_id) is None and not shelf.is_id(entry_id)
+
+
+def test_halves_of_characters_and_many_categories_fit_a_report(client: TestClient, root: Path) -> None:
+    rows = [{"input": f"q{i} \ud800", "output": f"a{i} \ud800", "category": f"c{i} \ud800"} for i in range(300)]
+    status, told = bring(client, "odd.jsonl", jsonl(rows))
+    assert status == 200, told
+    assert len(told["checked"]["report"]["topics"]) == 12
+    assert str(root) not in json.dumps(told)

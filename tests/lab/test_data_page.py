@@ -18,6 +18,7 @@ from lab.pages.data import STARTER
 from lab.pages.train import _learns
 
 STARTING = STARTER.read_text(encoding="utf-8")
+LONG = "".join(f"  a{i}: [b]\n" for i in range(200))
 SMALL = {"steps": 2, "rows": 600, "context": 32, "batch": 4, "checkpoints": 2}
 
 
@@ -90,7 +91,7 @@ def test_a_written_persona_is_shown_at_once(client: TestClient) -> None:
             None,
             "never ends",
         ),
-        ("name: x\nrules: &r {a: [b]}\ntopics: {t: {rules: *r, prompts: [x], replies: [y]}}", 3, "write it out"),
+        ("name: x\nrules: &r\n" + LONG + "topics:\n" + "  t: {rules: *r}\n" * 2000, None, "too much is repeated"),
         ("name: x\ntopics: {t: {prompts: [x], replies: [y\x07]}}", 2, "forbids"),
         ("name: \ud800", 1, "UTF-8"),
         ("[" * 5000, 1, ""),
