@@ -37,5 +37,5 @@ def test_a_batch_holds_several_lengths_and_little_padding() -> None:
     sampler = BatchSampler(Split.from_rows(rows, [""] * len(rows)), 16, 64, pad_id=0, seed=0)
     batches = [sampler.next() for _ in range(200)]
     lengths = [len(set((batch.targets >= 0).sum(1).tolist())) for batch in batches]
-    assert np.mean(lengths) > 2
-    assert sum(batch.n_tokens for batch in batches) > 0.96 * sum(batch.ids.numel() for batch in batches)
+    assert np.mean(lengths) > 3
+    assert sum(batch.n_tokens for batch in batches) > 0.92 * sum(batch.ids.numel() for batch in batches)
