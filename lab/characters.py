@@ -54,7 +54,11 @@ class _Worker:
             process.stdin.flush()
             line = process.stdout.readline()
         timer.cancel()
-        return json.loads(line) if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            process.kill()
+            process.wait()  # so that the next request finds it gone
+            return None
+        return json.loads(line)
 
 
 @lru_cache(maxsize=1)

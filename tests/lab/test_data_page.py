@@ -91,7 +91,7 @@ def test_a_written_persona_is_shown_at_once(client: TestClient) -> None:
             None,
             "never ends",
         ),
-        ("name: x\nrules: &r\n" + LONG + "topics:\n" + "  t: {rules: *r}\n" * 2000, None, "too much is repeated"),
+        ("name: x\nrules: &r\n" + LONG + "topics:\n" + "  t: {rules: *r}\n" * 2000, None, "Too much is repeated"),
         ("name: x\ntopics: {t: {prompts: [x], replies: [y\x07]}}", 2, "forbids"),
         ("name: \ud800", 1, "UTF-8"),
         ("[" * 5000, 1, ""),
