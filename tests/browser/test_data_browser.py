@@ -36,7 +36,7 @@ def test_characters_are_chosen_and_speak(page: Page, lab: Server) -> None:
     page.get_by_role("button", name="lighthouse", exact=True).click()
     expect(page.locator(".lab-data-place h2").first).to_have_text("lighthouse")
     expect(page.locator(SAMPLES)).to_have_count(12)
-    assert "data=lighthouse" in page.url
+    page.wait_for_url("**data=lighthouse**")
     before = texts(page)
     page.locator("#data-another").click()
     page.wait_for_function("document.querySelector('.lab-data-place').dataset.drawn === 'lighthouse  1'")
