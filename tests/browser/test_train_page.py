@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import csv
 import io
 import math
+import re
 from collections.abc import Callable
 
 import pytest
