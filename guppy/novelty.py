@@ -18,14 +18,12 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from guppy.overlap import CONTAINED, grams
 from guppy.replies import sentences, words
 from guppy.splits import text_key
 
 Kind = Literal["exact", "near", "composed", "new"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-GRAM = 8
-"""Bytes of a gram: as many as a 64-bit number has, so that text is compared as numbers."""
-NEAR = 0.8
 PIECE = 4
 """Words in a row that count as known."""
 
@@ -53,13 +51,13 @@ class Novelty:
     def __init__(self, replies: Sequence[str]) -> None:
         self._keys = list(dict.fromkeys(map(text_key, replies)))
         self._place = {key: row for row, key in enumerate(self._keys)}
-        grams, rows = _grams(self._keys)
+        numbers, rows = grams(self._keys)
         # Where each gram stands: sorted by gram, then by row, each pair once.
-        order = np.argsort(grams, kind="stable")
-        grams, rows = grams[order], rows[order]
-        first = np.ones(len(grams), dtype=bool)
-        first[1:] = (grams[1:] != grams[:-1]) | (rows[1:] != rows[:-1])
-        self._grams, self._rows = grams[first], rows[first]
+        order = np.argsort(numbers, kind="stable")
+        numbers, rows = numbers[order], rows[order]
+        first = np.ones(len(numbers), dtype=bool)
+        first[1:] = (numbers[1:] != numbers[:-1]) | (rows[1:] != rows[:-1])
+        self._grams, self._rows = numbers[first], rows[first]
         different = {sentence for reply in replies for sentence in sentences(reply)}
         self._pieces = {piece for sentence in different for piece in _pieces(sentence)}
 
@@ -76,7 +74,7 @@ class Novelty:
         kind: Kind = "composed" if said and not strange else "new"
         if key in self._place:
             kind, row, containment = "exact", self._place[key], 1.0
-        elif containment > NEAR:
+        elif containment > CONTAINED:
             kind = "near"
         return Verdict(kind, containment, self._keys[row] if containment else "", len(said), strange)
 
@@ -84,12 +82,12 @@ class Novelty:
         """For each key, the training row that contains most of its different grams, and what share of them."""
         if not len(self._keys):
             return [(0, 0.0)] * len(keys)
-        grams, owners = _grams(keys)
-        begin, end = (np.searchsorted(self._grams, grams, side) for side in ("left", "right"))
+        numbers, owners = grams(keys)
+        begin, end = (np.searchsorted(self._grams, numbers, side) for side in ("left", "right"))
         bounds = np.searchsorted(owners, np.arange(len(keys) + 1))
         found = []
         for some in map(slice, bounds[:-1], bounds[1:]):
-            _, different = np.unique(grams[some], return_index=True)
+            _, different = np.unique(numbers[some], return_index=True)
             where = zip(begin[some][different], end[some][different], strict=True)
             counts = np.bincount(np.concatenate([self._rows[i:j] for i, j in where]), minlength=1)
             best = int(counts.argmax())
@@ -109,20 +107,3 @@ def _pieces(sentence: str) -> Iterator[str]:
     inside = words(sentence)
     for i in range(max(1, len(inside) - PIECE + 1)):
         yield " ".join(inside[i : i + PIECE])
-
-
-def _grams(keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All 8-byte grams, uint64 [grams], and the key each comes from, int64 [grams], in order.
-
-    A key shorter than a gram is one, filled up with zeros."""
-    raw = [key.encode("utf-8", "surrogatepass").ljust(GRAM, b"\0") for key in keys]
-    lengths = np.array([len(each) for each in raw], dtype=np.int64)
-    if not len(raw):
-        return np.empty(0, np.uint64), lengths
-    buffer = np.frombuffer(b"".join(raw), dtype=np.uint8)
-    windows = np.lib.stride_tricks.sliding_window_view(buffer, GRAM)
-    grams = np.ascontiguousarray(windows).view(np.uint64)[:, 0]
-    row = np.repeat(np.arange(len(raw)), lengths)[: len(grams)]
-    # A window that begins in the last bytes of a key would reach into the next.
-    inside = np.cumsum(lengths)[row] - np.arange(len(grams)) >= GRAM
-    return grams[inside], row[inside]

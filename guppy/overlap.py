@@ -23,10 +23,10 @@ def near_duplicates(texts: Sequence[str], known: Sequence[str]) -> np.ndarray:
     found = np.zeros(len(texts), dtype=bool)
     if not len(texts) or not len(known):
         return found
-    grams, owners = _grams(texts)
-    different = _distinct(grams)
-    grams = np.searchsorted(different, grams)
-    known_grams, known_owners = _grams(known)
+    numbers, owners = grams([text_key(text) for text in texts])
+    different = _distinct(numbers)
+    numbers = np.searchsorted(different, numbers)
+    known_grams, known_owners = grams([text_key(text) for text in known])
     at = np.minimum(np.searchsorted(different, known_grams), len(different) - 1)
     there = different[at] == known_grams
     # Each known text's grams once, in the order of the grams: gram g stands in holders[starts[g] : starts[g + 1]].
@@ -35,11 +35,11 @@ def near_duplicates(texts: Sequence[str], known: Sequence[str]) -> np.ndarray:
     starts = np.searchsorted(listed, np.arange(len(different) + 1) * len(known))
     held = np.diff(starts)
 
-    pairs = _distinct(owners * len(different) + grams)
+    pairs = _distinct(owners * len(different) + numbers)
     bounds = np.searchsorted(pairs, np.arange(len(texts) + 1) * len(different))
-    grams = pairs % len(different)
+    numbers = pairs % len(different)
     for i in range(len(texts)):
-        own = grams[bounds[i] : bounds[i + 1]]
+        own = numbers[bounds[i] : bounds[i + 1]]
         needed = CONTAINED * len(own)
         if np.count_nonzero(held[own]) > needed:
             lists = [holders[starts[gram] : starts[gram + 1]] for gram in own]
@@ -53,10 +53,12 @@ def _distinct(values: np.ndarray) -> np.ndarray:
     return values[np.concatenate([values[:1] == values[:1], values[1:] != values[:-1]])]
 
 
-def _grams(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """All grams as numbers, uint64 [grams], and the text that each stands in, int64 [grams]."""
-    raw = [text_key(text).encode("utf-8", "surrogatepass").ljust(GRAM, b"\0") for text in texts]
-    lengths = np.array([len(text) for text in raw])
+def grams(keys: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """All grams of texts as `text_key` leaves them: as numbers, uint64 [grams], and whose each is, int64 [grams]."""
+    raw = [key.encode("utf-8", "surrogatepass").ljust(GRAM, b"\0") for key in keys]
+    lengths = np.array([len(key) for key in raw], dtype=np.int64)
+    if not raw:
+        return np.empty(0, np.uint64), lengths
     counts = lengths - GRAM + 1
     owners = np.repeat(np.arange(len(raw)), counts)
     starts = np.cumsum(lengths) - lengths
