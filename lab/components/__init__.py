@@ -52,7 +52,8 @@ def head() -> str:
         "character": DEFAULT_CHARACTER,
         "icon": icon,
     }
-    style = "\n".join([palette_css(), *_sources("css", first="base")])
+    shown = ",".join(f'body[data-page="{name}"] #page-{name}' for name in PAGES)
+    style = "\n".join([palette_css(), *_sources("css", first="base"), f"{shown}{{display:flex !important}}"])
     scripts = [
         f"window.labConfig = {_in_script(json.dumps(config))};",
         *_sources("js", first="core"),
