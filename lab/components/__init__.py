@@ -1,7 +1,7 @@
 """What moves with the hand: views drawn in the browser, each a .js and .css with a Python face beside it.
 
-Every .js and .css file of this folder is loaded once, in the page's <head>: `core.js` and `base.css` first, the others
-by name. A script registers its view with `lab.component("name", (element, options) => …)`; `view("name", …)` puts one
+Every .js and .css file of this folder is loaded once, in the page's <head>: `core.js` and `base.css` first, then the
+others by name, then those of the folders beside them. A script registers its view with `lab.component("name", (element, options) => …)`; `view("name", …)` puts one
 on a page.
 """
 
@@ -63,7 +63,8 @@ def head() -> str:
 
 
 def _sources(suffix: str, first: str) -> list[str]:
-    paths = sorted(HERE.glob(f"*.{suffix}"), key=lambda path: (path.stem != first, path.stem))
+    # Folders follow the files that serve all pages.
+    paths = sorted(HERE.rglob(f"*.{suffix}"), key=lambda path: (path.stem != first, len(path.parts), path))
     return [path.read_text(encoding="utf-8") for path in paths]
 
 
