@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guppy.hooks import record
+from guppy.inspect.asking import Question, Subject
 from guppy.model import Guppy
 
 HOOK = "blocks.{layer}.attn.hook_pattern"
@@ -48,3 +49,17 @@ def future_mass(
         return later.mean(dim=(0, 3))
     weight = mask[:, None, None, :].to(later.dtype)
     return (later * weight).sum(dim=(0, 3)) / weight.sum()
+
+
+@dataclass(frozen=True)
+class TextPatterns:
+    """`AttentionPatterns` of one text."""
+
+    pattern: Float[Tensor, "layer head query key"]
+
+
+def _ask_patterns(subject: Subject) -> TextPatterns:
+    return TextPatterns(patterns(subject.model, subject.ids[None]).pattern[0])
+
+
+QUESTIONS = (Question("attention", "Where each token looks: every head's probabilities.", _ask_patterns, hooks=HOOK),)

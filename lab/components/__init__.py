@@ -1,7 +1,8 @@
 """What moves with the hand: views drawn in the browser, each a .js and .css with a Python face beside it.
 
 Every .js and .css file of this folder is loaded once, in the page's <head>: `core.js` and `base.css` first, then the
-others by name, then those of the folders beside them. A script registers its view with `lab.component("name", (element, options) => …)`; `view("name", …)` puts one
+others by name, then those of the folders beside them. A script registers its view with
+`lab.component("name", (element, options) => …)`; `view("name", …)` puts one
 on a page.
 """
 
@@ -15,15 +16,16 @@ import gradio as gr
 from lab.theme import palette_css
 
 HERE = Path(__file__).parent
-PAGES: dict[str, str] = {
-    "train": "Train",
-    "talk": "Talk",
-    "attention": "Attention",
-    "mask": "Mask",
-    "data": "Data",
-    "scores": "Character",
+PAGES: dict[str, tuple[str, str]] = {
+    "train": ("Train", "Learn it"),
+    "talk": ("Talk", "Learn it"),
+    "attention": ("Attention", "Look inside"),
+    "mask": ("Mask", "Change it"),
+    "data": ("Data", "Around it"),
+    "scores": ("Character", "Around it"),
 }
-"""The pages in the order a newcomer meets them: name in the address, title."""
+"""The pages: name in the address, title, and the heading under which it stands in the sidebar. Headings, and the pages of
+each, are in the order a newcomer meets them."""
 DEFAULT_PAGE = "attention"
 DEFAULT_PROMPT = "are you hungry?"
 DEFAULT_CHARACTER = "guppy"
@@ -46,7 +48,8 @@ def head() -> str:
     icon = (HERE / "icon.svg").read_text(encoding="utf-8")
     config = {
         "pages": list(PAGES),
-        "titles": list(PAGES.items()),
+        "titles": {name: title for name, (title, _) in PAGES.items()},
+        "groups": _groups(),
         "page": DEFAULT_PAGE,
         "prompt": DEFAULT_PROMPT,
         "character": DEFAULT_CHARACTER,
@@ -60,6 +63,12 @@ def head() -> str:
         "window.lab.start();",
     ]
     return "\n".join([f"<style>{style}</style>", *(f"<script>{text}</script>" for text in scripts)])
+
+
+def _groups() -> list[tuple[str, list[str]]]:
+    """The sidebar: each heading with its pages."""
+    headings = dict.fromkeys(heading for _, heading in PAGES.values())
+    return [(heading, [name for name, page in PAGES.items() if page[1] == heading]) for heading in headings]
 
 
 def _sources(suffix: str, first: str) -> list[str]:

@@ -2,8 +2,8 @@
 
    lab.state {page, run, b, step, prompt, layer, head, query, key, data, character} says what is looked at, b being the
    run beside it ("": none, null: the natural one), data what the Data page shows, character whom the next run is to
-   become; lab.set() changes it and tells the listeners of lab.on(). Scripts that extend `lab` follow by name;
-   lab.start() runs after the last of them. */
+   become; lab.set() changes it and tells the listeners of lab.on(). lab.choices are small choices of one page, such as
+   which of two views. Scripts that extend `lab` follow by name; lab.start() runs after the last of them. */
 (() => {
   "use strict";
 
@@ -82,6 +82,48 @@
     return !before || state.step === null || state.step === before.steps.at(-1) ? null : state.step;
   }
 
+  // -- choices of one page ---------------------------------------------------------------------------
+
+  const CHOICE = "v."; // what their names start with in the address
+  const choices = new Map();
+
+  /* Strings by names such as "layers.view", the page first: in the address as v.layers.view while that page is shown.
+     What is set is remembered; who reads says what is valid, for an address may hold anything. */
+  lab.choices = {
+    /* The value; one of `allowed` if that is given, its first when it is another. */
+    get: (name, allowed = null) => {
+      const value = choices.get(name) ?? null;
+      return !allowed || allowed.includes(value) ? value : allowed[0];
+    },
+    /* The value as a whole number from 0 to below `below`. */
+    number: (name, below, otherwise = null) => {
+      const value = choices.get(name) ?? "";
+      return /^\d{1,9}$/.test(value) && Number(value) < below ? Number(value) : otherwise;
+    },
+    /* set(name, value) or set({name: value, …}); null: as if it never was. */
+    set: (name, value) => {
+      const changed = typeof name === "string" ? { [name]: value } : name;
+      if (choose(Object.entries(changed))) saveAddress(false);
+    },
+    /* fn() after a change of one of these names; returns unsubscribe. */
+    on: (names, fn) => lab.on(names.map((name) => CHOICE + name), fn),
+  };
+
+  function choose(entries) {
+    const changed = [];
+    for (const [name, value] of entries) {
+      const next = value === null || value === undefined ? null : String(value);
+      if (next === (choices.get(name) ?? null)) continue;
+      if (next === null) choices.delete(name);
+      else choices.set(name, next);
+      changed.push(CHOICE + name);
+    }
+    if (changed.length) lab.emit(["choices", ...changed]);
+    return changed.length > 0;
+  }
+
+  const isOf = (page, name) => name.startsWith(`${page}.`);
+
   // -- the address ---------------------------------------------------------------------------------
 
   let saving = 0;
@@ -110,6 +152,8 @@
       if (value === null) url.searchParams.delete(key);
       else url.searchParams.set(key, value);
     }
+    for (const key of [...url.searchParams.keys()]) if (key.startsWith(CHOICE)) url.searchParams.delete(key);
+    for (const [name, value] of choices) if (isOf(state.page, name)) url.searchParams.set(CHOICE + name, value);
     if (url.href !== location.href) history[pushing ? "pushState" : "replaceState"](null, "", url);
     pushing = false;
     // A Space shows the app in a frame; its page copies the address from there.
@@ -145,6 +189,14 @@
     return found;
   }
 
+  /* The choices of the page that the address names; what it leaves out is as it was at first. */
+  function readChoices(page) {
+    const named = [...new URLSearchParams(location.search)].filter(([key]) => key.startsWith(CHOICE + page + "."));
+    const found = new Map(named.map(([key, value]) => [key.slice(CHOICE.length), value.slice(0, ADDRESS_LIMIT)]));
+    for (const name of choices.keys()) if (isOf(page, name) && !found.has(name)) found.set(name, null);
+    return [...found];
+  }
+
   function coordinates(text) {
     const match = /^(\d{1,4})\.(\d{1,4})$/.exec(text ?? "");
     return match ? [Number(match[1]), Number(match[2])] : [null, null];
@@ -155,7 +207,11 @@
     return whole.find((run) => run.bundled && run.id === "fry") ?? whole.find((run) => run.bundled) ?? whole[0] ?? null;
   }
 
-  window.addEventListener("popstate", () => apply(readAddress(), { remember: false }));
+  window.addEventListener("popstate", () => {
+    const found = readAddress();
+    choose(readChoices(found.page));
+    apply(found, { remember: false });
+  });
 
   // -- runs ----------------------------------------------------------------------------------------
 
@@ -221,13 +277,22 @@
     return (await get(url, { method: "POST", headers, body: file ? content : JSON.stringify(content), signal })).json();
   };
 
-  /* {header, data}: a JSON header, then little-endian unsigned 16-bit numbers. */
-  lab.getPacked = async (url, signal) => {
+  /* {header, buffer, start}: a JSON header, and bytes from `start` on. */
+  lab.getBytes = async (url, signal) => {
     const buffer = await (await get(url, { signal })).arrayBuffer();
     const length = new DataView(buffer).getUint32(0, true);
     const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
-    return { header, data: new Uint16Array(buffer, 4 + length) };
+    return { header, buffer, start: 4 + length };
   };
+
+  /* {header, data}: the bytes as little-endian unsigned 16-bit numbers. */
+  lab.getPacked = async (url, signal) => {
+    const { header, buffer, start } = await lab.getBytes(url, signal);
+    return { header, data: new Uint16Array(buffer, start) };
+  };
+
+  /* The bytes of a file that the lab writes. */
+  lab.getBlob = async (url, signal) => (await get(url, { signal })).blob();
 
   // -- words on the screen ---------------------------------------------------------------------------
 
@@ -327,6 +392,7 @@
     }
     Object.assign(state, readAddress());
     state.prompt = clip(state.prompt);
+    choose(readChoices(state.page));
     ready = true;
     for (const fn of waiting.splice(0)) fn();
     saveAddress(false);

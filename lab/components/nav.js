@@ -2,7 +2,7 @@
 lab.component("nav", (root) => {
   "use strict";
 
-  const titles = Object.fromEntries(lab.config.titles);
+  const { titles, groups } = lab.config;
   const links = new Map();
   for (const page of lab.config.pages) {
     links.set(page, lab.el("a", { href: `?page=${page}`, onclick: (event) => open(event, page) }, titles[page]));
@@ -11,10 +11,15 @@ lab.component("nav", (root) => {
   mark.innerHTML = lab.config.icon;
   const menu = lab.el("button", { type: "button", class: "menu", "aria-expanded": "false", "aria-controls": "lab-pages" });
   menu.append(lab.el("span", { class: "bars", "aria-hidden": "true" }), lab.el("span", { class: "current" }));
-  const pages = lab.el("div", { id: "lab-pages", class: "pages" }, ...links.values());
+  const pages = lab.el("div", { id: "lab-pages", class: "pages" }, ...groups.map(group));
   const theme = lab.el("button", { type: "button", class: "theme", onclick: lab.toggleTheme });
   const word = lab.el("div", { class: "wordmark" }, mark, lab.el("span", {}, "Guppy Lab"));
   root.append(lab.el("nav", { "aria-label": "Pages" }, word, menu, pages, theme));
+
+  function group([heading, names]) {
+    const title = lab.el("p", { id: `lab-group-${names[0]}` }, heading);
+    return lab.el("div", { role: "group", "aria-labelledby": title.id }, title, ...names.map((name) => links.get(name)));
+  }
 
   function open(event, page) {
     if (event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab is the browser's business
