@@ -93,6 +93,17 @@
     attention: (p) => scales().attention.rgb[level(p)],
     /* -1..1 -> [r, g, b], the surface at exactly 0 */
     signed: (v) => scales().signed.rgb[level((v + 1) / 2)],
+    /* Fill an ImageData with values: from -max to max on "signed", from 0 to max on any other scale. What is not finite
+       stays transparent. */
+    paint: (image, values, scale, max) => {
+      const { pixels } = scales()[scale === "signed" ? "signed" : "attention"];
+      const [factor, zero] = scale === "signed" ? [LEVELS / 2 / (max || 1), LEVELS / 2] : [LEVELS / (max || 1), 0];
+      const out = new Uint32Array(image.data.buffer);
+      for (let i = 0; i < out.length; i++) {
+        const at = values[i] * factor + zero;
+        out[i] = at - at === 0 ? pixels[at < 0 ? 0 : at > LEVELS ? LEVELS : (at + 0.5) | 0] : 0;
+      }
+    },
     /* Fill an ImageData with probabilities given as 16-bit numbers (value / 65535). */
     paintAttention: (image, values) => {
       const { pixels } = scales().attention;

@@ -1,0 +1,235 @@
+/* lab.figure(root, options): a drawing with its title, what it says under the hand, its caption, and files to keep.
+
+   It repaints when its questions have another answer, when its width changes and with the theme. A drawing returns its
+   height; marks of the hand lie on a second canvas. The same drawing goes into the files. */
+(() => {
+  "use strict";
+
+  const lab = window.lab;
+  const [MARGIN, LINE, TITLE] = [16, 16, 28]; // px of a picture to keep: around, between lines of the caption, of the title
+  const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const NO_RUN = "There is no run to look at yet: train one on the Train page.";
+  const NO_STEP = "This run has no checkpoint yet; its first is on its way.";
+
+  const said = (value, ...given) => (typeof value === "function" ? value(...given) : value) ?? "";
+
+  lab.figure = (root, options) => {
+    const questions = [options.question ?? []].flat();
+    const [first] = questions;
+    const title = lab.el("h2", {});
+    const about = lab.el("p", { class: "kit-about muted" });
+    const controls = lab.el("div", { class: "kit-controls" });
+    const readout = lab.el("p", { class: "kit-readout", "aria-live": "polite" });
+    const base = lab.el("canvas", {});
+    const over = lab.el("canvas", { "aria-hidden": "true" });
+    const active = Boolean(options.move || options.click);
+    const plot = lab.el("div", {
+      class: "kit-plot",
+      role: active ? "application" : "img",
+      tabindex: active ? 0 : null,
+      "aria-label": options.label ?? null,
+    });
+    plot.append(base, over);
+    const note = lab.el("p", { class: "caption" });
+    const caption = lab.el("p", { class: "caption" });
+    const status = lab.el("p", { class: "caption kit-status" });
+    const button = (name, save) => lab.el("button", { type: "button", class: "kit-save", onclick: save }, name);
+    const saves = lab.el("div", { class: "kit-saves", role: "group", "aria-label": "Save" }, lab.el("span", {}, "Save"));
+    saves.append(button("PNG", savePng), button("SVG", saveSvg));
+    if (options.csv) saves.append(button("CSV", saveCsv));
+    if (first && options.npz !== false) saves.append(button("NPZ", saveNpz));
+    const words = lab.el("div", {}, note, caption, status);
+    const element = lab.el("section", { class: "kit-figure" });
+    element.append(title, about, controls, readout, plot, lab.el("div", { class: "kit-foot" }, words, saves));
+    root.append(element);
+
+    let [width, height] = [0, 0]; // what was drawn last
+    let target = null; // what is under the hand
+
+    const fig = {
+      element,
+      controls,
+      question: first ?? null,
+      get target() {
+        return target;
+      },
+      paint,
+      point,
+    };
+
+    // -- painting ------------------------------------------------------------------------------------
+
+    const ready = () => questions.every((q) => q.shown);
+
+    function paint() {
+      const there = ready();
+      const busy = questions.some((q) => q.busy);
+      element.classList.toggle("waiting", busy);
+      write(there, busy);
+      if (!there) {
+        if (!busy) clear();
+        return;
+      }
+      const room = plot.clientWidth;
+      if (!room) return;
+      if (room !== width) setTarget(null);
+      width = room;
+      const drawn = Math.ceil(options.draw(lab.ink.onCanvas(base, width, height), width));
+      if (drawn !== height) {
+        height = drawn;
+        for (const canvas of [base, over]) canvas.style.cssText = `width:${width}px;height:${height}px`;
+        plot.style.height = `${height}px`;
+        options.draw(lab.ink.onCanvas(base, width, height), width);
+      } else base.style.width = over.style.width = `${width}px`;
+      note.textContent = said(options.note);
+      point();
+      if (first) element.dataset.painted = JSON.stringify([first.shown.header.run, first.shown.step, first.shown.header.prompt]);
+    }
+
+    function clear() {
+      height = 0;
+      plot.style.height = "0";
+      for (const canvas of [base, over]) canvas.width = canvas.height = 0;
+      readout.textContent = "";
+      delete element.dataset.painted;
+    }
+
+    function write(there, busy) {
+      title.textContent = said(options.title);
+      title.hidden = !title.textContent;
+      about.textContent = said(options.about);
+      about.hidden = !about.textContent;
+      caption.textContent = there ? inWords() : "";
+      if (!there) note.textContent = "";
+      saves.hidden = !there;
+      readout.hidden = !options.readout || !there;
+      const run = lab.run();
+      const trouble = questions.find((q) => q.problem)?.problem ?? run?.error;
+      status.textContent = trouble ?? (there ? progress() : busy ? "computing …" : waiting(run));
+      status.classList.toggle("trouble", Boolean(trouble));
+    }
+
+    const waiting = (run) => (!run ? NO_RUN : run.steps.length ? said(options.empty) : NO_STEP);
+    const inWords = () => (options.caption ? options.caption() : (first?.caption() ?? ""));
+
+    function progress() {
+      const all = questions.filter((q) => q.scrub);
+      if (!all.length) return "";
+      const have = Math.min(...all.map((q) => q.progress().have));
+      const { of } = all[0].progress();
+      return have < of ? `${have} of ${of} checkpoints are in the browser` : `all ${of} checkpoints are in the browser`;
+    }
+
+    /* The marks of hand and pin, and what they say. */
+    function point() {
+      if (!width || !height || !ready()) return;
+      readout.textContent = said(options.readout, target);
+      if (options.over) options.over(lab.ink.onCanvas(over, width, height), width);
+    }
+
+    // -- the hand ------------------------------------------------------------------------------------
+
+    function setTarget(next) {
+      if (JSON.stringify(next) === JSON.stringify(target)) return;
+      target = next;
+      options.hover?.(target);
+      point();
+    }
+
+    function under(event) {
+      if (!options.hit || !height || !ready()) return null;
+      const box = base.getBoundingClientRect();
+      return options.hit(event.clientX - box.left, event.clientY - box.top, width) ?? null;
+    }
+
+    if (options.hit) {
+      plot.addEventListener("pointermove", (event) => {
+        if (event.pointerType !== "mouse") return;
+        setTarget(under(event));
+        plot.style.cursor = target === null ? "" : options.click ? "pointer" : "crosshair";
+      });
+      plot.addEventListener("pointerleave", () => setTarget(null));
+      plot.addEventListener("click", (event) => {
+        const at = under(event);
+        if (at !== null && !options.click) setTarget(at); // a finger cannot hover
+        if (at !== null) options.click?.(at);
+      });
+    }
+    plot.addEventListener("keydown", (event) => {
+      if (event.ctrlKey || event.metaKey || event.altKey || !ready()) return;
+      const move = options.move && ARROWS[event.key];
+      const press = options.click && target !== null && ["Enter", " "].includes(event.key);
+      if (move || press) event.preventDefault();
+      if (move) options.move(move);
+      else if (press) options.click(target);
+      else if (event.key === "Escape") options.leave?.();
+    });
+
+    /* What is looked at by keyboard. */
+    fig.aim = setTarget;
+
+    // -- files ---------------------------------------------------------------------------------------
+
+    const filename = () => options.filename?.() ?? first?.filename() ?? "figure";
+
+    /* The drawing on paper, with its title and its caption. */
+    function compose(make) {
+      const full = width + 2 * MARGIN;
+      const lines = [note.textContent, caption.textContent].filter(Boolean).flatMap((text) => wrap(text, width));
+      const ink = make(full, TITLE + height + 8 + lines.length * LINE + 2 * MARGIN);
+      ink.rect(0, 0, ink.width, ink.height, { fill: "paper" });
+      ink.text(MARGIN, MARGIN + 8, title.textContent, { size: 14, weight: 600, max: width });
+      ink.translate(MARGIN, MARGIN + TITLE, () => {
+        options.draw(ink, width);
+        options.over?.(ink, width);
+      });
+      const top = MARGIN + TITLE + height + 8;
+      lines.forEach((text, i) => ink.text(MARGIN, top + (i + 0.5) * LINE, text, { size: 11, color: "ink-2" }));
+      return ink;
+    }
+
+    function savePng() {
+      const canvas = document.createElement("canvas");
+      compose((w, h) => lab.ink.onCanvas(canvas, w, h, 2));
+      canvas.toBlob((blob) => lab.save(blob, `${filename()}.png`), "image/png");
+    }
+
+    function saveSvg() {
+      const text = compose(lab.ink.asSvg).toString();
+      lab.save(new Blob([text], { type: "image/svg+xml" }), `${filename()}.svg`);
+    }
+
+    function saveCsv() {
+      const quote = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
+      const text = options.csv().map((row) => row.map((cell) => quote(String(cell ?? ""))).join(",")).join("\n");
+      lab.save(new Blob([text, "\n"], { type: "text/csv" }), `${filename()}.csv`);
+    }
+
+    async function saveNpz() {
+      const name = `${filename()}.npz`;
+      try {
+        lab.save(await lab.getBlob(first.url({ format: "npz" })), name);
+      } catch (error) {
+        lab.notify(error.message);
+      }
+    }
+
+    function wrap(text, room) {
+      const lines = [""];
+      for (const word of text.split(" ")) {
+        const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
+        if (lab.ink.measure(longer, { size: 11 }) <= room || !lines.at(-1)) lines[lines.length - 1] = longer;
+        else lines.push(word);
+      }
+      return lines;
+    }
+
+    // Builders may still fill in what the drawing reads; the first painting waits for that.
+    queueMicrotask(() => {
+      questions.forEach((q) => q.on(paint));
+      lab.onTheme(paint);
+      new ResizeObserver(() => plot.clientWidth !== width && paint()).observe(plot);
+    });
+    return fig;
+  };
+})();
