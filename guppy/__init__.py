@@ -34,10 +34,12 @@ _HOMES = {
     "guppy.train": ("train",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
-__all__ = sorted(_HOME)
+__all__ = sorted([*_HOME, "inspect"])
 
 
 def __getattr__(name: str) -> Any:
+    if name == "inspect":  # guppy.inspect.ask(…) needs no import of its own
+        return import_module("guppy.inspect")
     if name not in _HOME:
         raise AttributeError(f"module 'guppy' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

@@ -13,7 +13,8 @@ import typer
 from guppy.cli_bench import bench
 from guppy.cli_data import data
 from guppy.cli_eval import evaluate
-from guppy.cli_models import export, inspect, sample, talk
+from guppy.cli_inspect import inspect
+from guppy.cli_models import export, sample, talk
 from guppy.cli_train import fork, resume, runs, train
 from guppy.errors import GuppyError
 

@@ -1,8 +1,7 @@
-"""Commands that ask a trained model: talk, sample, inspect, export."""
+"""Commands that ask a trained model: talk, sample, export."""
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 from collections.abc import Iterable, Iterator
@@ -120,53 +119,6 @@ def sample(
             print(f"{row['step']:>7}  {_printable(row['text']).replace(chr(10), '↵')}")
 
 
-def inspect(
-    run: RunName,
-    prompt: Annotated[str, typer.Option(help="What the model reads.")],
-    step: Step = None,
-    what: Annotated[str, typer.Option(help="What to look at: attention.")] = "attention",
-    as_json: Json = False,
-    out: Annotated[Path | None, typer.Option(help="Write the exact arrays to this .npz file.")] = None,
-) -> None:
-    """Look inside the model while it reads a prompt.
-
-    attention: every head's probabilities, pattern[layer][head][query][key]; in JSON rounded to 7 decimals.
-    """
-    from guppy.runs import open_run
-
-    if what not in _VIEWS:
-        raise GuppyError(f"There is no view {what!r}; choose {', '.join(_VIEWS)}.")
-    if not as_json and out is None:
-        raise GuppyError("Say where the numbers go: --json for stdout, or --out FILE.npz.")
-    opened = open_run(run)
-    step = opened.last_step if step is None else step
-    ids = opened.encode_prompt(prompt)
-    kept = ids[-opened.model_config.n_ctx :]
-    facts = {"run": opened.id, "step": step, "prompt": prompt, "what": what, "surgery": opened.surgery.names}
-    facts |= {"ids": kept, "tokens": opened.tokenizer.token_strings(kept), "cut": len(kept) < len(ids)}
-    arrays, about = _VIEWS[what](opened.model(step), kept)
-    facts |= about
-    if as_json:
-        _print_json(facts | {name: array.astype("float64").round(7).tolist() for name, array in arrays.items()})
-    if out is not None:
-        _write_npz(out, facts | arrays)
-
-
-def _attention(model: Guppy, ids: list[int]) -> tuple[dict[str, Any], dict[str, Any]]:
-    import torch
-
-    from guppy.inspect.attention import HOOK, patterns
-
-    if not ids:
-        raise GuppyError("The prompt is empty; give at least one character.")
-    pattern = patterns(model, torch.tensor([ids])).pattern[0]  # (layer, head, query, key)
-    return {"pattern": pattern.numpy()}, {"hook": HOOK}
-
-
-# What can be looked at: the model and the tokens in; arrays, and what else there is to say about them, out.
-_VIEWS = {"attention": _attention}
-
-
 def export(
     run: RunName,
     to: Annotated[str, typer.Option(help="gpt2: for transformers and TransformerLens. run: a light copy of the run.")],
@@ -225,18 +177,3 @@ def _printable(text: str) -> str:
 def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value))
 
-
-def _write_npz(path: Path, values: dict[str, Any]) -> None:
-    import numpy as np
-
-    from guppy.runs.files import write_bytes
-
-    buffer = io.BytesIO()
-    # numpy would take an empty list of names for one of numbers.
-    arrays = {name: np.array([], dtype=str) if isinstance(v, list) and not v else v for name, v in values.items()}
-    np.savez_compressed(buffer, **arrays)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_bytes(path, buffer.getvalue())
-    except OSError as error:
-        raise GuppyError(f"{path} cannot be written ({error.strerror}); choose another --out.") from error

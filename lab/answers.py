@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 import os
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -99,6 +100,13 @@ def as_json(content: dict[str, Any]) -> bytes:
         return json.dumps(content, allow_nan=False).encode()
     except ValueError:  # a diverged run has such losses
         return json.dumps(json.loads(json.dumps(content), parse_constant=lambda _: None)).encode()
+
+
+def pack(header: dict[str, Any], payload: bytes) -> bytes:
+    """The header's length (uint32, little-endian), the header as JSON, spaces up to a multiple of 4, the payload."""
+    text = as_json(header)
+    text += b" " * (-len(text) % 4)
+    return struct.pack("<I", len(text)) + text + payload
 
 
 def now(request: Request, content: dict[str, Any], status: int = 200) -> Response:

@@ -8,14 +8,12 @@ Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status; what s
     /lab/tokens?run=&prompt=                  the prompt as the run's model reads it
     /lab/attention?run=&prompt=&steps=        binary: every head's pattern at some steps, or at "all"
     /lab/replies?run=&prompt=&steps=&temperature=&top_k=&top_p=&seed=    what each of the steps replies
+    /lab/inspect/{what}?run=&step=&prompt=&…  what a step answers to a question of guppy.inspect: `lab.inspect_api`
 """
 
 from __future__ import annotations
 
-import json
-import struct
 from dataclasses import asdict
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,8 +21,8 @@ from starlette.routing import Route
 
 from guppy.runs import Run, find_run
 from guppy.runs.scores import read_scores
-from lab import data_api, models
-from lab.answers import as_json, endpoint, now, number, unchanging
+from lab import data_api, inspect_api, models
+from lab.answers import as_json, endpoint, now, number, pack, unchanging
 from lab.listing import listing, news
 
 
@@ -86,6 +84,7 @@ def get_nothing(request: Request) -> Response:
 
 ROUTES = [
     *data_api.ROUTES,
+    *inspect_api.ROUTES,
     Route("/lab/runs", endpoint(get_runs, "read"), methods=["GET"]),
     Route("/lab/run/{id}", endpoint(get_run, "read"), methods=["GET"]),
     Route("/lab/scores/{id}", endpoint(get_scores, "read"), methods=["GET"]),
@@ -94,13 +93,6 @@ ROUTES = [
     Route("/lab/replies", endpoint(get_replies, "compute"), methods=["GET"]),
     Route("/lab/{rest:path}", endpoint(get_nothing, "read"), methods=["GET"]),
 ]
-
-
-def pack(header: dict[str, Any], payload: bytes) -> bytes:
-    """The header's length (uint32, little-endian), the header as JSON, spaces up to a multiple of 4, the payload."""
-    text = json.dumps(header).encode()
-    text += b" " * (-len(text) % 4)
-    return struct.pack("<I", len(text)) + text + payload
 
 
 def _prompt(request: Request) -> tuple[Run, models.Prompt]:

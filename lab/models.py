@@ -123,14 +123,15 @@ class Reply:
     """Whether the model ended its turn by itself."""
 
 
-def _megabytes(name: str, default: int) -> int:
+def megabytes(name: str, default: int) -> int:
+    """What a variable of the environment grants, in bytes."""
     return int(os.environ.get(name, default)) * 2**20
 
 
-_runs: Kept[Run] = Kept(_megabytes("GUPPY_RUNS_MB", 64))
-_models: Kept[Loaded] = Kept(_megabytes("GUPPY_MODELS_MB", 1024))
-_patterns: Kept[UInt16[np.ndarray, "layer head query key"]] = Kept(_megabytes("GUPPY_PATTERNS_MB", 256))
-_replies: Kept[Reply] = Kept(_megabytes("GUPPY_REPLIES_MB", 16))
+_runs: Kept[Run] = Kept(megabytes("GUPPY_RUNS_MB", 64))
+_models: Kept[Loaded] = Kept(megabytes("GUPPY_MODELS_MB", 1024))
+_patterns: Kept[UInt16[np.ndarray, "layer head query key"]] = Kept(megabytes("GUPPY_PATTERNS_MB", 256))
+_replies: Kept[Reply] = Kept(megabytes("GUPPY_REPLIES_MB", 16))
 
 
 def get_run(run_id: str) -> Run:
@@ -146,7 +147,7 @@ def get_model(run: Run, step: int) -> Loaded:
         model = run.model(step=step)
         return Loaded(run, step, model), sum(p.numel() * p.element_size() for p in model.parameters())
 
-    return _models.get(_key(run, step), load)
+    return _models.get(weights_at(run, step), load)
 
 
 def read_prompt(run: Run, text: str) -> Prompt:
@@ -191,7 +192,7 @@ def attention(run: Run, prompt: Prompt, steps: Sequence[int]) -> UInt16[np.ndarr
         raise GuppyError("That is too much at once; ask for fewer steps or a shorter prompt.")
     packed = np.empty((len(steps), config.n_layers, config.n_heads, n, n), dtype="<u2")
     for index, step in enumerate(steps):
-        packed[index] = _patterns.get((*_key(run, step), prompt.ids), lambda step=step: _attention(run, prompt, step))
+        packed[index] = _patterns.get((*weights_at(run, step), prompt.ids), lambda step=step: _attention(run, prompt, step))
     return packed
 
 
@@ -216,7 +217,7 @@ def reply(
             (said,) = generate(loaded.model, run.tokenizer, [prompt.ids], max_tokens=REPLY_TOKENS, **settings)
         return Reply(step, said.text, said.slid, said.stopped), 1000
 
-    return _replies.get((*_key(run, step), prompt.ids, *settings.values()), make)
+    return _replies.get((*weights_at(run, step), prompt.ids, *settings.values()), make)
 
 
 def converse(
@@ -263,7 +264,7 @@ def _fit(run: Run, turns: Sequence[tuple[str, str]]) -> tuple[list[int], str]:
     return ids[-n_ctx:], note
 
 
-def _key(run: Run, step: int) -> tuple[Path, int, int]:
+def weights_at(run: Run, step: int) -> tuple[Path, int, int]:
     """The step's weights as they are on disk now: a run made again under its old name is another run."""
     return run.path, step, _changed(run.step_path(step) / files.WEIGHTS)
 
