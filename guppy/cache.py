@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 
@@ -27,3 +27,8 @@ class KVCache:
         if layer == self.n_layers - 1:
             self.length = end
         return self._store[0, layer, :, :end], self._store[1, layer, :, :end]
+
+    def select(self, rows: Int64[Tensor, " row"]) -> None:
+        """Go on with these rows of the batch, some of them perhaps several times over, others not at all."""
+        if self._store is not None:
+            self._store = self._store[:, :, rows]

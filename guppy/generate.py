@@ -140,6 +140,11 @@ def check_sampling(temperature: float, top_k: int | None, top_p: float | None, m
         raise GuppyError(f"max_tokens must be at least 1, not {max_tokens}.")
 
 
+def slide(context: list[int], n_ctx: int) -> list[int]:
+    """What is read of a prompt and its new tokens: all of it while it fits the context, else the last half of that."""
+    return context if len(context) <= n_ctx else context[-max(1, n_ctx // 2) :]
+
+
 @dataclass
 class _Row:
     """One prompt on its way."""
@@ -167,8 +172,8 @@ class _Row:
         return cls(prompt[-n_ctx:], draws, slid=len(prompt) > n_ctx)
 
     def slide(self, n_ctx: int) -> None:
-        if len(self.context) > n_ctx:
-            self.context, self.slid = self.context[-max(1, n_ctx // 2) :], True
+        kept = slide(self.context, n_ctx)
+        self.context, self.slid = kept, self.slid or len(kept) < len(self.context)
 
     def take(self, token: int, stop_id: int) -> None:
         self.context.append(token)
