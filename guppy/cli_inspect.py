@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from guppy.cli_models import Json, RunName, Step
+from guppy.cli_models import Json, RunName, Step, progress
 from guppy.errors import GuppyError
 from guppy.inspect.questions import names
 
@@ -49,13 +49,17 @@ def inspect(
 
     asked = question(what)
     given = settings(asked, _options(option or []))
-    if not as_json and out is None:
+    if not as_json and out is None and asked.prepare is None:
         raise GuppyError("Say where the numbers go: --json for stdout, or --out FILE.npz.")
     if out is not None and out.suffix not in (".npz", ".csv"):
         raise GuppyError(f"{out} is neither .npz nor .csv; name it so.")
     if asked.prompt and prompt is None:
         raise GuppyError(f"The question {what!r} needs a prompt; give one with --prompt.")
     opened = open_run(run)
+    if asked.prepare is not None:
+        step = opened.last_step if step is None else step
+        with progress(f"{what} at step {step}") as tell:
+            asked.prepare(opened, step, tell)
     about = subject(opened, step, prompt if asked.prompt else None)
     said = answer(about, what, given)
     facts: dict[str, Any] = {"run": opened.id, "step": about.step, "prompt": prompt if asked.prompt else None}

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -169,6 +170,20 @@ def tracked(steps: list[int]) -> Iterable[int]:
     return track(steps, "checkpoints", console=Console(stderr=True), transient=True)
 
 
+@contextmanager
+def progress(title: str) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar on the terminal, as a function of what is done and of how much there is; None without a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title)
+        yield lambda done, of: bar.update(task, completed=done, total=of)
+
+
 def _printable(text: str) -> str:
     """A model can produce any byte; control characters would do things to the terminal."""
     return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text)
@@ -176,4 +191,3 @@ def _printable(text: str) -> str:
 
 def _print_json(value: dict[str, Any]) -> None:
     print(json.dumps(value))
-

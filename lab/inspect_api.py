@@ -2,10 +2,10 @@
 
     GET /lab/inspect/{what}?run=&step=&prompt=&format=&<option>=    errors as in `lab.api`
 
-`steps=0,64` or `steps=all` instead of `step` asks several at once; without either it is the last. An answer is binary: a
-header (JSON: run, prompt, tokens, ids, cut, surgery, surgery_text, what, about, hooks, exactness, options, answers), then
-the arrays that `answers`, one for each step, describe as {name, dtype, shape, offset}. `format=json`, `npz` and `csv`
-are for people; the last two take one step.
+`steps=0,64` or `steps=all` instead of `step` asks several at once; without either it is the last. An answer is binary:
+a header (JSON: run, prompt, tokens, ids, cut, surgery, surgery_text, what, about, hooks, exactness, options, answers),
+then the arrays that `answers`, one for each step, describe as {name, dtype, shape, offset}. `format=json`, `npz` and
+`csv` are for people; the last two take one step.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def get_answer(request: Request) -> Response:
     run = models.get_run(query.get("run", ""))
     text = query.get("prompt", "") if asked.prompt else None
     prompt = inspecting.NO_PROMPT if text is None else models.read_prompt(run, text)
-    steps = models.read_steps(run, query["steps"]) if "steps" in query else [number(request, "step", run.last_step, int)]
+    steps = (
+        models.read_steps(run, query["steps"]) if "steps" in query else [number(request, "step", run.last_step, int)]
+    )
     options = {name: value for name, value in query.items() if name not in RESERVED}
     answers = inspecting.ask(run, asked, prompt, steps, options)
     header = {

@@ -192,7 +192,9 @@ def attention(run: Run, prompt: Prompt, steps: Sequence[int]) -> UInt16[np.ndarr
         raise GuppyError("That is too much at once; ask for fewer steps or a shorter prompt.")
     packed = np.empty((len(steps), config.n_layers, config.n_heads, n, n), dtype="<u2")
     for index, step in enumerate(steps):
-        packed[index] = _patterns.get((*weights_at(run, step), prompt.ids), lambda step=step: _attention(run, prompt, step))
+        packed[index] = _patterns.get(
+            (*weights_at(run, step), prompt.ids), lambda step=step: _attention(run, prompt, step)
+        )
     return packed
 
 

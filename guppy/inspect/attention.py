@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
-from guppy.hooks import record
+from guppy.hooks import Tape, record
 from guppy.inspect.asking import Question, Subject
 from guppy.model import Guppy
 
@@ -49,6 +49,14 @@ def future_mass(
         return later.mean(dim=(0, 3))
     weight = mask[:, None, None, :].to(later.dtype)
     return (later * weight).sum(dim=(0, 3)) / weight.sum()
+
+
+def heads_on(tape: Tape, n_layers: int) -> Bool[Tensor, "layer head"]:
+    """Which heads have a say: not those whose output is zero throughout, at `hook_z` or as a layer at `hook_attn_out`,
+    as surgery leaves it. Their patterns are computed as ever. `tape` has recorded both hooks in every layer."""
+    heads = [tape[f"blocks.{layer}.attn.hook_z"].abs().amax((0, 1, 3)) > 0 for layer in range(n_layers)]
+    layers = [tape[f"blocks.{layer}.hook_attn_out"].abs().max() > 0 for layer in range(n_layers)]
+    return torch.stack(heads) & torch.stack(layers)[:, None]
 
 
 @dataclass(frozen=True)

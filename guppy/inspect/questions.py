@@ -22,6 +22,47 @@ if TYPE_CHECKING:
 # The file of guppy/inspect that answers each question. It is imported, and torch with it, when it is asked.
 HOMES = {
     "attention": "attention",
+    "scores": "scores",
+    "cell": "scores",
+    "value-weighted": "value_weighted",
+    "rollout": "rollout",
+    "flow": "flow",
+    "heads": "heads",
+    "residual": "residual",
+    "lens": "lens",
+    "tuned-lens": "tuned_lens",
+    "attribution": "attribution",
+    "anatomy": "anatomy",
+    "explain": "arithmetic",
+    "vocabulary": "anatomy",
+    "code": "code_lines",
+    "matrices": "matrices",
+    "circuits": "circuits",
+    "token-circuits": "circuits",
+    "copying": "circuits",
+    "positional-qk": "circuits",
+    "positional-reach": "circuits",
+    "embedding": "embedding",
+    "neighbours": "embedding",
+    "positions": "embedding",
+    "weights": "weights",
+    "next-token": "sampling",
+    "tree": "sampling",
+    "surprise": "surprise",
+    "neurons": "neurons",
+    "strongest-neurons": "neurons",
+    "neuron": "neurons",
+    "neuron-activity": "neuron_activity",
+    "neuron-index": "neuron_index",
+    "neuron-top": "neuron_index",
+    "ablation": "ablation",
+    "without": "without",
+    "shapley": "shapley",
+    "patching": "patching",
+    "composition": "composition",
+    "memory": "memory",
+    "flops": "flops",
+    "speed": "flops",
 }
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
@@ -50,9 +91,7 @@ def question(name: str) -> Question:
     return next(each for each in module.QUESTIONS if each.name == name)
 
 
-def ask(
-    run: str | Path | Run, what: str, prompt: str | None = None, step: int | None = None, **options: Any
-) -> Any:
+def ask(run: str | Path | Run, what: str, prompt: str | None = None, step: int | None = None, **options: Any) -> Any:
     """Ask a run at a step (None: its last): the dataclass of the question `what`, such as `AttentionPatterns`.
 
     The prompt is read as the run's model reads it, the end of it when it is too long. Raises GuppyError when there is
@@ -62,7 +101,9 @@ def ask(
     asked = question(what)
     given = settings(asked, options)
     opened = open_run(run)
-    return asked.ask(subject(opened, step, prompt if asked.prompt else None), **given)
+    about = subject(opened, step, prompt if asked.prompt else None)
+    _check_prompt(asked, about)
+    return asked.ask(about, **given)
 
 
 def subject(run: Run, step: int | None, prompt: str | None) -> Subject:
@@ -83,8 +124,7 @@ def answer(subject: Subject, name: str, options: Mapping[str, Any]) -> Answer:
     """Ask `subject` the question of that name. Raises GuppyError on an unknown name or option, and as it does."""
     asked = question(name)
     given = settings(asked, options)
-    if asked.prompt and not len(subject.ids):
-        raise GuppyError(f"The question {name!r} needs a prompt; give at least one character.")
+    _check_prompt(asked, subject)
     arrays, facts = laid_out(asked.ask(subject, **given))
     return Answer(arrays, facts, given)
 
@@ -122,6 +162,11 @@ def laid_out(result: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     return arrays, facts
 
 
+def _check_prompt(asked: Question, subject: Subject) -> None:
+    if asked.prompt and not len(subject.ids):
+        raise GuppyError(f"The question {asked.name!r} needs a prompt; give at least one character.")
+
+
 def _value(option: Option, given: Any) -> Any:
     """What was given as the kind it should be; nothing is the default."""
     if given is None or (given == "" and option.kind is not str):
@@ -149,5 +194,5 @@ def _truth(text: str) -> bool:
 
 
 def _nearest(name: str, there: list[str]) -> str:
-    near = get_close_matches(name, there, n=3, cutoff=0.5)
+    near = get_close_matches(name, there, n=3)
     return f"did you mean {' or '.join(near)}?" if near else f"choose {', '.join(there)}."

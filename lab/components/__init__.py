@@ -2,8 +2,7 @@
 
 Every .js and .css file of this folder is loaded once, in the page's <head>: `core.js` and `base.css` first, then the
 others by name, then those of the folders beside them. A script registers its view with
-`lab.component("name", (element, options) => …)`; `view("name", …)` puts one
-on a page.
+`lab.component("name", (element, options) => …)`; `view("name", …)` puts one on a page.
 """
 
 from __future__ import annotations
@@ -20,12 +19,18 @@ PAGES: dict[str, tuple[str, str]] = {
     "train": ("Train", "Learn it"),
     "talk": ("Talk", "Learn it"),
     "attention": ("Attention", "Look inside"),
+    "layers": ("Layers", "Look inside"),
+    "neurons": ("Neurons", "Look inside"),
+    "weights": ("Weights", "Look inside"),
+    "anatomy": ("Anatomy", "Look inside"),
+    "sampling": ("Sampling", "Look inside"),
     "mask": ("Mask", "Change it"),
     "data": ("Data", "Around it"),
     "scores": ("Character", "Around it"),
+    "machine": ("Machine", "Around it"),
 }
-"""The pages: name in the address, title, and the heading under which it stands in the sidebar. Headings, and the pages of
-each, are in the order a newcomer meets them."""
+"""The pages: name in the address, title, and the heading under which it stands in the sidebar. Headings, and the pages
+of each, are in the order a newcomer meets them."""
 DEFAULT_PAGE = "attention"
 DEFAULT_PROMPT = "are you hungry?"
 DEFAULT_CHARACTER = "guppy"
@@ -72,8 +77,11 @@ def _groups() -> list[tuple[str, list[str]]]:
 
 
 def _sources(suffix: str, first: str) -> list[str]:
-    # Folders follow the files that serve all pages.
-    paths = sorted(HERE.rglob(f"*.{suffix}"), key=lambda path: (path.stem != first, len(path.parts), path))
+    # Folders follow the files that serve all pages, and the kit, which serves many, goes before the others.
+    def order(path: Path) -> tuple[bool, int, bool, Path]:
+        return path.stem != first, len(path.parts), path.parent.name != "kit", path
+
+    paths = sorted(HERE.rglob(f"*.{suffix}"), key=order)
     return [path.read_text(encoding="utf-8") for path in paths]
 
 

@@ -22,7 +22,6 @@ def test_pages_in_the_order_a_newcomer_meets_them() -> None:
     try:
         ids = [block.elem_id for block in demo.blocks.values() if block.elem_id]
         assert [each.removeprefix("page-") for each in ids if each.startswith("page-")] == list(PAGES)
-        assert list(PAGES.values()) == ["Train", "Talk", "Attention", "Mask", "Data", "Character"]
         assert DEFAULT_PAGE in PAGES
     finally:
         demo.close()
@@ -35,10 +34,14 @@ def test_head_has_every_component_once_and_nothing_from_elsewhere() -> None:
     assert scripts[0].startswith("window.labConfig = ")
     config = json.loads(scripts[0].removeprefix("window.labConfig = ").removesuffix(";"))
     assert config["pages"] == list(PAGES)
+    headings = ["Learn it", "Look inside", "Change it", "Around it"]
+    assert [heading for heading, _ in config["groups"]] == headings
+    assert sorted(name for _, names in config["groups"] for name in names) == sorted(PAGES)
+    assert config["titles"]["scores"] == "Character"
     assert "window.lab = lab" in scripts[1], "core.js is the first"
     assert scripts[-1] == "window.lab.start();"
     folder = REPOSITORY / "lab" / "components"
-    for source in [*folder.glob("*.js"), *folder.glob("*.css")]:
+    for source in [*folder.rglob("*.js"), *folder.rglob("*.css")]:
         assert text.count(source.read_text(encoding="utf-8")) == 1
     style = text.split("</style>")[0]
     assert re.findall(r"@import|url\(", style) == []

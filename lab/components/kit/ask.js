@@ -135,7 +135,7 @@
       return { run, ...(prompt ? { prompt: text } : {}), ...Object.fromEntries(given) };
     }
 
-    const address = (bundle, more, signal) => lab.getBytes(lab.url(`lab/inspect/${what}`, { ...bundle.query, ...more }), signal);
+    const request = (bundle, more, signal) => lab.getBytes(lab.url(`lab/inspect/${what}`, { ...bundle.query, ...more }), signal);
 
     q.url = (more) => lab.url(`lab/inspect/${what}`, { ...current.query, step: q.shown.step, ...more });
 
@@ -185,7 +185,7 @@
       urgent = new AbortController();
       const { signal } = urgent;
       try {
-        keep(bundle, await address(bundle, { step }, signal));
+        keep(bundle, await request(bundle, { step }, signal));
       } catch (error) {
         if (signal.aborted) return;
         q.problem = error.message;
@@ -221,7 +221,7 @@
       if (!steps.length) return;
       const begun = performance.now();
       try {
-        keep(bundle, await address(bundle, { steps: steps.join(",") }, signal));
+        keep(bundle, await request(bundle, { steps: steps.join(",") }, signal));
       } catch {
         // One broken checkpoint spoils its packet: go on one by one, without those that cannot be read.
         if (signal.aborted) return;

@@ -1,13 +1,15 @@
 /* lab.figure(root, options): a drawing with its title, what it says under the hand, its caption, and files to keep.
 
    It repaints when its questions have another answer, when its width changes and with the theme. A drawing returns its
-   height; marks of the hand lie on a second canvas. The same drawing goes into the files. */
+   height; marks of the hand lie on a second canvas. The same drawing goes into the files. What is off the screen is
+   painted when the hand rests. */
 (() => {
   "use strict";
 
   const lab = window.lab;
   const [MARGIN, LINE, TITLE] = [16, 16, 28]; // px of a picture to keep: around, between lines of the caption, of the title
   const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+  const REST = 120; // ms
   const NO_RUN = "There is no run to look at yet: train one on the Train page.";
   const NO_STEP = "This run has no checkpoint yet; its first is on its way.";
 
@@ -27,7 +29,6 @@
       class: "kit-plot",
       role: active ? "application" : "img",
       tabindex: active ? 0 : null,
-      "aria-label": options.label ?? null,
     });
     plot.append(base, over);
     const note = lab.el("p", { class: "caption" });
@@ -45,6 +46,8 @@
 
     let [width, height] = [0, 0]; // what was drawn last
     let target = null; // what is under the hand
+    let seen = true; // whether it is on the screen, or nearly
+    let later = 0; // the painting that waits
 
     const fig = {
       element,
@@ -61,7 +64,21 @@
 
     const ready = () => questions.every((q) => q.shown);
 
+    /* At once what can be seen; the rest as soon as the hand rests, so that it does not slow the hand down. */
     function paint() {
+      clearTimeout(later);
+      later = seen ? 0 : setTimeout(paintNow, REST);
+      if (seen) paintNow();
+    }
+
+    function look(entries) {
+      seen = entries.at(-1).isIntersecting;
+      if (seen && later) paint();
+    }
+
+    function paintNow() {
+      later = 0;
+      const room = plot.clientWidth;
       const there = ready();
       const busy = questions.some((q) => q.busy);
       element.classList.toggle("waiting", busy);
@@ -70,24 +87,23 @@
         if (!busy) clear();
         return;
       }
-      const room = plot.clientWidth;
       if (!room) return;
       if (room !== width) setTarget(null);
-      width = room;
-      const drawn = Math.ceil(options.draw(lab.ink.onCanvas(base, width, height), width));
-      if (drawn !== height) {
-        height = drawn;
+      const drawn = Math.ceil(options.draw(lab.ink.onCanvas(base, room, height), room));
+      const grown = drawn !== height;
+      if (grown || room !== width) {
+        [width, height] = [room, drawn];
         for (const canvas of [base, over]) canvas.style.cssText = `width:${width}px;height:${height}px`;
         plot.style.height = `${height}px`;
-        options.draw(lab.ink.onCanvas(base, width, height), width);
-      } else base.style.width = over.style.width = `${width}px`;
+      }
+      if (grown) options.draw(lab.ink.onCanvas(base, width, height), width);
       note.textContent = said(options.note);
       point();
       if (first) element.dataset.painted = JSON.stringify([first.shown.header.run, first.shown.step, first.shown.header.prompt]);
     }
 
     function clear() {
-      height = 0;
+      [width, height] = [0, 0];
       plot.style.height = "0";
       for (const canvas of [base, over]) canvas.width = canvas.height = 0;
       readout.textContent = "";
@@ -97,6 +113,7 @@
     function write(there, busy) {
       title.textContent = said(options.title);
       title.hidden = !title.textContent;
+      plot.setAttribute("aria-label", options.label ?? title.textContent);
       about.textContent = said(options.about);
       about.hidden = !about.textContent;
       caption.textContent = there ? inWords() : "";
@@ -122,7 +139,7 @@
 
     /* The marks of hand and pin, and what they say. */
     function point() {
-      if (!width || !height || !ready()) return;
+      if (later || !width || !height || !ready()) return;
       readout.textContent = said(options.readout, target);
       if (options.over) options.over(lab.ink.onCanvas(over, width, height), width);
     }
@@ -225,11 +242,14 @@
     }
 
     // Builders may still fill in what the drawing reads; the first painting waits for that.
-    queueMicrotask(() => {
-      questions.forEach((q) => q.on(paint));
-      lab.onTheme(paint);
-      new ResizeObserver(() => plot.clientWidth !== width && paint()).observe(plot);
-    });
+    queueMicrotask(() =>
+      lab.onReady(() => {
+        questions.forEach((q) => q.on(paint));
+        lab.onTheme(paint);
+        new IntersectionObserver(look, { rootMargin: "200px" }).observe(element);
+        new ResizeObserver(() => plot.clientWidth !== width && paint()).observe(plot);
+      }),
+    );
     return fig;
   };
 })();

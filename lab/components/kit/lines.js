@@ -201,7 +201,4 @@
     const fig = lab.figure(root, { csv, ...options, readout: options.readout ?? readout, draw, over, hit, click: options.pick, move });
     return fig;
   };
-
-  /* Every digit of a whole number, three of any other. */
-  lab.signedCount = (x) => (Number.isInteger(x) ? lab.count(x).replace("-", "−") : lab.signed(x));
 })();

@@ -15,9 +15,6 @@
 
   lab.tokenLabels = (tokens) => tokens.map(lab.tokenText);
 
-  /* A number in words, with a true minus. */
-  lab.signed = (value) => lab.number(value).replace("-", "−");
-
   /* The largest distance from zero of what is finite. */
   lab.extent = (values) => {
     let most = 0;
