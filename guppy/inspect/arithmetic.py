@@ -330,7 +330,7 @@ def _scores(r: Reading, e: Element) -> Sum:
         r["blocks.{layer}.attn.hook_q"][e.pos, e.head],
         r["blocks.{layer}.attn.hook_k"][e.index, e.head],
         "q",
-        f"k of position {e.index}",
+        f"k[{e.index}]",
         e.to("q", index=TERM),
         e.to("k", pos=e.index, index=TERM),
         factor=attn.scale,
@@ -377,7 +377,7 @@ def _z(r: Reading, e: Element) -> Sum:
         r["blocks.{layer}.attn.hook_pattern"][e.head, e.pos],
         r["blocks.{layer}.attn.hook_v"][:, e.head, e.index],
         "pattern",
-        "v of each position",
+        "v",
         e.to("pattern", index=TERM),
         e.to("v", pos=TERM),
     )
