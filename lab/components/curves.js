@@ -111,13 +111,18 @@
     return `${Math.floor(s / 3600)} h ${two(Math.floor((s % 3600) / 60))} min`;
   };
 
-  /* What an action on the server told: {error}, {run} to look at, {note}, or {measuring}: the {run, step} that is being
-     measured, null when it is done. */
+  /* What an action on the server told: {error}, {run} to look at, {note}, {measuring}: the {run, step} that is being
+     measured, null when it is done; or {tuning}: the same of a tuned lens, with how much is {done, of}. */
   lab.told = async (told) => {
     if (!told) return;
     if ("measuring" in told) {
       lab.measuring = told.measuring;
       lab.emit(["scores"]);
+    }
+    if ("tuning" in told) {
+      lab.tuning = told.tuning;
+      lab.emit(["tuning"]);
+      if (told.tuning) return;
     }
     if (told.error) lab.notify(told.error);
     if (told.note) lab.notify(told.note, "note");
