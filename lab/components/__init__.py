@@ -24,6 +24,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "weights": ("Weights", "Look inside"),
     "anatomy": ("Anatomy", "Look inside"),
     "sampling": ("Sampling", "Look inside"),
+    "cause": ("Cause", "Change it"),
     "mask": ("Mask", "Change it"),
     "data": ("Data", "Around it"),
     "scores": ("Character", "Around it"),
@@ -77,9 +78,18 @@ def _groups() -> list[tuple[str, list[str]]]:
 
 
 def _sources(suffix: str, first: str) -> list[str]:
-    # Folders follow the files that serve all pages, and the kit, which serves many, goes before the others.
-    def order(path: Path) -> tuple[bool, int, bool, Path]:
-        return path.stem != first, len(path.parts), path.parent.name != "kit", path
+    # Folders follow the files that serve all pages, and the kit, which serves many, goes before the others. In a folder
+    # what its files share goes first: it has the folder's name, or is its `view`.
+    def order(path: Path) -> tuple[bool, int, bool, Path, bool, Path]:
+        folder = path.parent
+        return (
+            path.stem != first,
+            len(path.parts),
+            folder.name != "kit",
+            folder,
+            path.stem not in (folder.name, "view"),
+            path,
+        )
 
     paths = sorted(HERE.rglob(f"*.{suffix}"), key=order)
     return [path.read_text(encoding="utf-8") for path in paths]

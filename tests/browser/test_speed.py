@@ -5,22 +5,18 @@ from __future__ import annotations
 
 import json
 import shutil
-import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from driving import complete, painted
+from driving import SLACK, complete, painted, report
 from playwright.sync_api import Page
 from serving import Server, serving
 
 from guppy.config import TrainConfig, preset
 from guppy.corpus import Corpus
 from guppy.runs import create_run, open_run
-
-SLACK = 3
-"""Continuous integration shares its cores; a lab that got slow is slower than this times the limit."""
 
 # From the pointer event to the frame after the wall and the head were painted for its step, measured in the page.
 INSTRUMENT = """() => {
@@ -48,14 +44,6 @@ INSTRUMENT = """() => {
         });
     }, { capture: true });
 }"""
-
-
-def report(name: str, times: list[float], limit: float) -> float:
-    """Print p50 and p95 in ms beside the limit; returns p95."""
-    ordered = sorted(times)
-    p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
-    print(f"\n{name}: p50 {statistics.median(ordered):.1f} ms, p95 {p95:.1f} ms (limit {limit} ms, n = {len(ordered)})")
-    return p95
 
 
 @pytest.fixture(params=["idle", "training"])

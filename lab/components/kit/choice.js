@@ -27,7 +27,8 @@
       if (signature !== built) {
         built = signature;
         control?.remove();
-        control = options.select || values.length > MOST_BUTTONS ? menu(values) : buttons(values);
+        const many = options.select || values.length > MOST_BUTTONS;
+        control = many ? menu(values) : buttons(values);
         element.append(control);
       }
       mark();
@@ -35,7 +36,8 @@
 
     function menu(values) {
       const entries = values.map(([key, text]) => lab.el("option", { value: key }, text));
-      return lab.el("select", { "aria-label": label, onchange: (event) => choose(event.target.value) }, ...entries);
+      const select = lab.el("select", { "aria-label": label, onchange: (event) => choose(event.target.value) }, ...entries);
+      return lab.el("div", { class: "kit-select" }, select);
     }
 
     function buttons(values) {
@@ -45,7 +47,8 @@
 
     function mark() {
       const now = value();
-      if (control.tagName === "SELECT") control.value = now;
+      const select = control.querySelector("select");
+      if (select) select.value = now;
       else for (const button of control.children) button.setAttribute("aria-pressed", String(button.dataset.value === now));
     }
 

@@ -13,13 +13,24 @@
   const labelsOf = (axis) => (typeof axis === "number" ? Array.from({ length: axis }, (_, i) => String(i)) : axis);
   const finite = (value) => value - value === 0;
 
+  function allFinite(values) {
+    for (let i = 0; i < values.length; i++) if (!finite(values[i])) return false;
+    return true;
+  }
+
+  /* Every how many rows there is room for a label: a round number where rows are numbers. */
+  function spacing(axis, least) {
+    const steps = typeof axis === "number" ? [1, 2, 5, 10, 20, 50, 100, 200, 500] : [];
+    return steps.find((step) => step >= least) ?? Math.ceil(least);
+  }
+
   lab.tokenLabels = (tokens) => tokens.map(lab.tokenText);
 
   /* The largest distance from zero of what is finite. */
   lab.extent = (values) => {
     let most = 0;
-    for (const value of values) {
-      const size = Math.abs(value);
+    for (let i = 0; i < values.length; i++) {
+      const size = Math.abs(values[i]);
       if (size > most && size < Infinity) most = size;
     }
     return most;
@@ -79,11 +90,11 @@
       let w = whole(Math.min(fill, options.cellWidth ?? (square ? LARGEST_CELL : 72)));
       let h = options.cellHeight ?? whole(Math.min(24, high / down.length));
       if (square) w = h = whole(Math.min(w, high / down.length));
-      const every = [Math.ceil(LABEL_STEP / h), Math.ceil(LABEL_STEP / w)];
+      const every = [spacing(rows, LABEL_STEP / h), spacing(columns, LABEL_STEP / w)];
       const needs = widest(along);
       const flat = needs + 4 <= w;
       const top = legend + (columnTitle ? TITLE : 0) + (flat ? 16 : needs + 6);
-      const none = values.some((value) => !finite(value));
+      const none = !allFinite(values);
       return { down, along, values, text, scale, max, left, top, w, h, every, room, flat, none, n: down.length, m: along.length };
     }
 
@@ -118,11 +129,12 @@
 
     function largest(values, n, m, high, wide) {
       const out = new Float64Array(high * wide).fill(NaN);
+      const column = Uint32Array.from({ length: m }, (_, c) => (c * wide) / m);
       for (let r = 0; r < n; r++) {
         const row = Math.floor((r * high) / n) * wide;
         for (let c = 0; c < m; c++) {
           const value = values[r * m + c];
-          const at = row + Math.floor((c * wide) / m);
+          const at = row + column[c];
           if (finite(value) && !(Math.abs(value) <= Math.abs(out[at]))) out[at] = value;
         }
       }
