@@ -4,7 +4,7 @@ Backgrounds are transparent and every colour reads on white paper and on deep in
 themes, a notebook and a file.
 """
 
-from lab.figures.attention import attention_heatmap
+from lab.figures.attention import attention_arcs, attention_heatmap, head_kinds
 from lab.figures.losses import Curve, loss_curves
 
-__all__ = ["Curve", "attention_heatmap", "loss_curves"]
+__all__ = ["Curve", "attention_arcs", "attention_heatmap", "head_kinds", "loss_curves"]
