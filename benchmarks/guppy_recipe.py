@@ -19,7 +19,7 @@ from guppy.allocator import keep_freed_memory
 from guppy.batches import BatchSampler
 from guppy.config import ModelConfig, TrainConfig, preset
 from guppy.errors import GuppyError
-from guppy.evaluate import token_loss
+from guppy.evaluate import batch_loss
 from guppy.events import Checkpoint, Done
 from guppy.model import Guppy
 from guppy.optim import build_optimizer
@@ -138,10 +138,9 @@ class Stepper:
     def step(self) -> None:
         with self.timed("batch"):
             batch = self.sampler.next()
-            ids, targets = (x.to(self.precision.device) for x in (batch.ids, batch.targets))
         with self.timed("forward and backward"):
             with self.precision.autocast():
-                loss = token_loss(self.model(ids), targets) / batch.n_tokens
+                loss = batch_loss(self.model, batch) / batch.n_tokens
             self.scaler.scale(loss).backward()
         with self.timed("clipping"):
             self.scaler.unscale_(self.optimizer)

@@ -1,4 +1,4 @@
-"""Rows of tokens to batches: bucketed by length, padded on the right, resumable to the bit."""
+"""Rows of tokens to batches: shuffled, padded on the right, resumable to the bit."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ import numpy as np
 import torch
 
 from guppy.errors import GuppyError
+from guppy.packing import Packing
 
 if TYPE_CHECKING:
     from jaxtyping import Int64
     from torch import Tensor
 
-# Fewer batches to a window mix lengths, and so kinds of rows, better in each, but pad more: of the fish's rows 8% with
-# 16 and 4% with 32.
-WINDOW = 16
 # Cross-entropy's own mark for "no target here".
 IGNORE = -100
 
@@ -59,15 +57,20 @@ class Batch:
     n_tokens: int  # targets that count
     rows: np.ndarray | None = None  # of held-out batches: the split's row that each comes from
 
+    @property
+    def packing(self) -> Packing:
+        """Each row up to its last target: what has to be computed."""
+        after = (self.targets != IGNORE).flip(1).cumsum(1).flip(1)
+        return Packing.of(after > 0)
+
 
 class BatchSampler:
     """Endless training batches.
 
     The order is drawn anew each epoch, with the copies of a row at equal distances: any stretch of steps sees each row
-    about as often as the whole epoch does. Out of every `WINDOW` batches rows of similar length come together, so that
-    padding is rare. A row longer than context + 1 tokens is cut into pieces that overlap by one token, so that each of
-    its tokens is a target once; where the cuts fall is drawn anew each epoch as well. What does not fill a batch is
-    left out, different rows each epoch.
+    about as often as the whole epoch does. A row longer than context + 1 tokens is cut into pieces that overlap by one
+    token, so that each of its tokens is a target once; where the cuts fall is drawn anew each epoch as well. What does
+    not fill a batch is left out, different rows each epoch.
 
     What comes is a function of (seed, cursor) alone: a sampler with the same split and settings that is given
     `state()` goes on with exactly the same batches.
@@ -115,10 +118,7 @@ class BatchSampler:
         # Cuts that start anywhere can only add pieces, so an epoch always has its batches.
         where = _places(self.split.tokens, self._starts, self._lengths, random)
         order = np.argsort(where, kind="stable")[: self.batches_per_epoch * self.batch_size]
-        window = np.arange(len(order)) // (WINDOW * self.batch_size)
-        by_length = order[np.lexsort((self._lengths[order], window))].reshape(-1, self.batch_size)
-        shuffled = np.lexsort((random.random(len(by_length)), window[:: self.batch_size]))
-        self._order = by_length[shuffled]
+        self._order = order.reshape(-1, self.batch_size)
         self._epoch = epoch
 
 

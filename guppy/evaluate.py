@@ -30,14 +30,21 @@ def token_loss(logits: Float[Tensor, "batch pos vocab"], targets: Int64[Tensor, 
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
 
 
+def batch_loss(model: Guppy, batch: Batch) -> Float[Tensor, ""]:
+    """`token_loss` of a model on a batch, wherever the model is. Padding is neither computed nor seen."""
+    device = next(model.parameters()).device
+    ids, targets = (x.to(device, non_blocking=True) for x in (batch.ids, batch.targets))
+    packing = batch.packing.to(device)
+    return token_loss(model(ids, packing=packing), packing.pack(targets))
+
+
 @torch.inference_mode()
 def heldout_loss(model: Guppy, batches: Sequence[Batch]) -> float:
     """Mean cross-entropy over all targets of the batches, in nats per token, computed in float32."""
-    device = next(model.parameters()).device
-    total = torch.zeros((), device=device)
+    total = torch.zeros((), device=next(model.parameters()).device)
     with evaluating(model):
         for batch in batches:
-            total += token_loss(model(batch.ids.to(device)), batch.targets.to(device))
+            total += batch_loss(model, batch)
     return total.item() / sum(batch.n_tokens for batch in batches)
 
 
@@ -98,10 +105,13 @@ def row_losses(model: Guppy, batches: Sequence[Batch], rows: int) -> tuple[np.nd
     nats, tokens = np.zeros(rows), np.zeros(rows, dtype=np.int64)
     with evaluating(model):
         for batch in batches:
-            logits, targets = model(batch.ids.to(device)).float(), batch.targets.to(device)
-            losses = F.cross_entropy(logits.flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="none")
+            packing = batch.packing.to(device)
+            logits = model(batch.ids.to(device), packing=packing)[0].float()
+            targets = packing.pack(batch.targets.to(device))[0]
+            losses = F.cross_entropy(logits, targets, ignore_index=-100, reduction="none")
             # A long row is in several pieces.
-            np.add.at(nats, batch.rows, losses.view_as(targets).sum(1, dtype=torch.float64).cpu().numpy())
+            by_row = packing.unpack(losses[None]).sum(1, dtype=torch.float64)
+            np.add.at(nats, batch.rows, by_row.cpu().numpy())
             np.add.at(tokens, batch.rows, (batch.targets != -100).sum(1).numpy())
     return nats, tokens
 
@@ -142,10 +152,10 @@ def heldout_losses(model: Guppy, batches: Sequence[Batch]) -> tuple[float, float
 def future_mass(model: Guppy, batch: Batch) -> float:
     """Mean share of attention that falls on later positions, over layers, heads and the queries that have a target.
 
-    Exactly 0 with the causal mask. Padding counts as future: it lies after the row."""
+    Exactly 0 with the causal mask. A row's last query has no later position and counts, too."""
     device = next(model.parameters()).device
     with evaluating(model), record(model, "blocks.*.attn.hook_pattern") as tape:
-        model(batch.ids.to(device))
+        model(batch.ids.to(device), packing=batch.packing.to(device))
     asked = batch.targets.to(device) != -100  # (batch, query)
     mass = sum(pattern.triu(1).sum(-1).mean(1)[asked].mean() for pattern in tape.values())
     return float(mass) / len(tape)

@@ -19,6 +19,7 @@ from guppy.cache import KVCache
 from guppy.config import ModelConfig
 from guppy.errors import GuppyError
 from guppy.hooks import HookPoint, hook_points
+from guppy.packing import Packing
 from guppy.surgery import Surgery, operate
 
 ACTIVATIONS = {"relu": F.relu, "gelu": F.gelu, "gelu_new": lambda x: F.gelu(x, approximate="tanh")}
@@ -65,8 +66,10 @@ class Attention(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         visible: Bool[Tensor, "batch 1 query key"] | None,
         cache: KVCache | None = None,
+        packing: Packing | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
-        q, k, v = rearrange(self.qkv(x), "batch pos (n head d_head) -> n batch pos head d_head", n=3, head=self.n_heads)
+        qkv = self.qkv(x) if packing is None else packing.unpack(self.qkv(x))
+        q, k, v = rearrange(qkv, "batch pos (n head d_head) -> n batch pos head d_head", n=3, head=self.n_heads)
         q, k, v = self.hook_q(q), self.hook_k(k), self.hook_v(v)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)  # (batch, key, head, d_head)
@@ -74,6 +77,7 @@ class Attention(nn.Module):
         # The CPU's fused kernel is slow to differentiate in bfloat16: it would be over a third of a step of `fry`.
         explicit = listened or (q.device.type, q.dtype) == ("cpu", torch.bfloat16)
         z = self.hook_z((self.explicit if explicit else self.fused)(q, k, v, visible))  # (batch, pos, head, d_head)
+        z = z if packing is None else packing.pack(z)
         if not self.hook_result.listened:
             return self.out(rearrange(z, "batch pos head d_head -> batch pos (head d_head)"))
         w_o = rearrange(self.out.weight, "d_model (head d_head) -> head d_head d_model", head=self.n_heads)
@@ -130,9 +134,10 @@ class Block(nn.Module):
         x: Float[Tensor, "batch pos d_model"],
         visible: Bool[Tensor, "batch 1 query key"] | None = None,
         cache: KVCache | None = None,
+        packing: Packing | None = None,
     ) -> Float[Tensor, "batch pos d_model"]:
         x = self.hook_resid_pre(x)
-        x = self.hook_resid_mid(self.add(x, self.hook_attn_out(self.attn(self.ln1(x), visible, cache))))
+        x = self.hook_resid_mid(self.add(x, self.hook_attn_out(self.attn(self.ln1(x), visible, cache, packing))))
         return self.hook_resid_post(self.add(x, self.hook_mlp_out(self.mlp(self.ln2(x)))))
 
     def add(self, stream: Tensor, out: Tensor) -> Float[Tensor, "batch pos d_model"]:
@@ -178,11 +183,13 @@ class Guppy(nn.Module):
         ids: Int64[Tensor, "batch pos"],
         cache: KVCache | None = None,
         left_pad: Int64[Tensor, " batch"] | None = None,
+        packing: Packing | None = None,
     ) -> Float[Tensor, "batch pos vocab"]:
         """Logits of the next token at every position.
 
         `cache` holds the keys and values of the positions before `ids` and grows by them; `left_pad` counts the
-        padding tokens at the start of each row. Raises GuppyError when there are more positions than n_ctx."""
+        padding tokens at the start of each row; with a `packing` only the tokens that it keeps are computed, see only
+        each other, and come back as one row. Raises GuppyError when there are more positions than n_ctx."""
         start = cache.length if cache is not None else 0
         end = start + ids.shape[1]
         if end > self.config.n_ctx:
@@ -193,11 +200,15 @@ class Guppy(nn.Module):
             position = (position - left_pad[:, None]).clamp(min=0)  # (batch, pos)
         if left_pad is not None or (start and ids.shape[1] > 1):
             visible = self.visible(start, end, ids.device, left_pad)
+        if packing is not None:
+            # With the mask no token sees the padding after it; without, it has to be hidden.
+            visible = None if self.causal else packing.inside[:, None, None]
+            ids, position = packing.pack(ids), packing.pack(position.expand_as(ids))  # (1, token)
         place = self.pos_embed(position).expand(*ids.shape, -1)
         x = self.hook_embed(self.embed(ids)) + self.hook_pos_embed(place)  # (batch, pos, d_model)
         x = F.dropout(x, self.config.dropout, self.training)
         for block in self.blocks:
-            x = block(x, visible, cache)
+            x = block(x, visible, cache, packing)
         return F.linear(self.ln_final(x), self.embed.weight)  # (batch, pos, vocab)
 
     def visible(

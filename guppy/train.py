@@ -20,7 +20,7 @@ from guppy.budget import Budget, CheckpointPlan, Decline, Pace, Progress, cooldo
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.evaluate import FUTURE_MASS_ROWS, HELDOUT_BATCH, future_mass, heldout_losses, token_loss
+from guppy.evaluate import FUTURE_MASS_ROWS, HELDOUT_BATCH, batch_loss, future_mass, heldout_losses
 from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Sample, Step, TrainerState
 from guppy.generate import generate
 from guppy.model import Guppy
@@ -244,9 +244,8 @@ class _Trainer:
         batch = self.sampler.next()
         lr = self.rate(batch.n_tokens)
         self.optimizer.set_rate(lr)
-        ids, targets = (x.to(self.device, non_blocking=True) for x in (batch.ids, batch.targets))
         with self.dropout_of(self.step), self.precision.autocast():
-            loss = token_loss(self.model(ids), targets) / batch.n_tokens
+            loss = batch_loss(self.model, batch) / batch.n_tokens
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
