@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from guppy.eval_report import PROMPTS, Examiner, Sampling, flat
+from guppy.eval_report import HELDOUT, PROMPTS, Examiner, Sampling, flat
 from guppy.prompt_pack import PACK_FILE
 from guppy.runs import Run, corpus_of
-from guppy.runs.scores import Scores, keep_row, read_scores
+from guppy.runs.scores import Scores, keep_row, keep_transcript, read_scores
 
 log = logging.getLogger(__name__)
 
@@ -63,10 +63,11 @@ def scores_over(
         if kept is None or (kept.how, kept.theme) != (how, examiner.theme):
             kept = Scores(how, examiner.references(first.config, first.surgery), examiner.theme)
     for step in track([step for step in steps if step not in kept.rows]):
-        row = flat(step, examiner.measure(run.model(step)))
+        measured = examiner.measure(run.model(step))
+        row = flat(step, measured)
         kept.rows[step] = {name: value for name, value in row.items() if name != "step"}
         if standard:
-            standard = _kept(run, kept, step)
+            standard = _kept(run, kept, step, measured.get("replies", []))
     return _only(kept, steps)
 
 
@@ -74,9 +75,10 @@ def _only(scores: Scores, steps: Sequence[int]) -> Scores:
     return Scores(scores.how, scores.references, scores.theme, {step: scores.rows[step] for step in steps})
 
 
-def _kept(run: Run, scores: Scores, step: int) -> bool:
-    """Keep a row; whether that went well."""
+def _kept(run: Run, scores: Scores, step: int, replies: list[dict[str, Any]]) -> bool:
+    """Keep a row, and what was replied to the prompt pack; whether that went well."""
     try:
+        keep_transcript(run.path, step, [reply for reply in replies if reply["group"] != HELDOUT])
         keep_row(run.path, scores, step)
     except OSError as error:
         log.warning("%s cannot be written (%s), so these scores are not kept.", run.path, error.strerror)

@@ -98,7 +98,7 @@ class Run:
 
     @property
     def samples(self) -> pandas.DataFrame:
-        """samples.jsonl as it is now: step, prompt, text."""
+        """samples.jsonl as it is now: step, prompt, text; replies to the prompt pack have a group, too."""
         return self._frame(files.SAMPLES, ["step", "prompt", "text"])
 
     @property

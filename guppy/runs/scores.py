@@ -7,6 +7,7 @@ the settings, `theme` what counts as obsession, and a row measured in another wa
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,16 @@ def keep_row(run: Path, measured: Scores, step: int) -> None:
         kept = Scores(measured.how, [_finite(each) for each in measured.references], measured.theme)
     kept.rows[step] = _finite(measured.rows[step])
     write_scores(run, kept)
+
+
+def keep_transcript(run: Path, step: int, replies: Sequence[dict[str, Any]]) -> None:
+    """Add to a run's samples what it replied to the prompt pack: each with its `group`, the `kind` of reply and how
+    many `strange` sentences it has. Those of an earlier measurement stay; the later ones count. Raises OSError."""
+    keys = ("prompt", "group", "kind", "strange")
+    rows = [{"step": step, "text": reply["reply"]} | {key: reply[key] for key in keys} for reply in replies]
+    # Appended in one write, because a worker may be appending its own.
+    with (run / files.SAMPLES).open("ab") as file:
+        file.write(b"".join(map(files.row_bytes, rows)))
 
 
 def drop_scores(run: Path, last_step: int) -> None:

@@ -1,9 +1,10 @@
 /* lab.follow(run, fn): a run's curve, samples and checkpoints, kept up to date while it is live.
 
    One feed for each run however many follow it: everything at first, then once a second what is new, and only while
-   the run is running and the page is looked at. fn(feed, fresh): feed {run, manifest, steps, rows, samples, running}
-   holds everything so far, fresh {rows, samples, steps} what has just come (at first, and when a run that was resumed
-   has dropped what came after its checkpoint: everything). */
+   the run is running and the page is looked at. fn(feed, fresh): feed {run, manifest, steps, rows, samples, transcript,
+   running} holds everything so far (samples: replies to the probe prompts; transcript: to the prompt pack), fresh
+   {rows, samples, steps} what has just come (at first, and when a run that was resumed has dropped what came after its
+   checkpoint: everything). */
 (() => {
   "use strict";
 
@@ -15,7 +16,7 @@
 
   class Feed {
     constructor(id) {
-      this.data = { run: id, manifest: null, steps: [], rows: [], samples: [], running: false };
+      this.data = { run: id, manifest: null, steps: [], rows: [], samples: [], transcript: [], running: false };
       this.cursor = null;
       this.followers = new Set();
       this.timer = 0;
@@ -49,16 +50,19 @@
       if (this.data.running && !document.hidden) this.timer = setTimeout(() => this.ask(), wait);
     }
 
-    take({ manifest, steps, rows, samples, cursor, running, again }) {
+    take({ manifest, steps, rows, samples: said, cursor, running, again }) {
       const data = this.data;
-      if (again) data.rows = data.samples = [];
+      if (again) data.rows = data.samples = data.transcript = [];
+      const samples = said.filter(({ group }) => group === undefined);
+      const transcript = data.transcript.concat(said.filter(({ group }) => group !== undefined));
       const known = new Set(data.steps);
       const fresh = { rows, samples, steps: steps.filter((step) => !known.has(step)) };
       const changed = data.manifest?.status !== manifest.status || data.running !== running;
       this.cursor = cursor;
       const moved = steps.length !== data.steps.length || fresh.steps.length > 0;
-      Object.assign(data, { manifest, steps, running, rows: data.rows.concat(rows), samples: data.samples.concat(samples) });
-      if (!changed && !moved && !rows.length && !samples.length) return;
+      Object.assign(data, { manifest, steps, running, transcript });
+      Object.assign(data, { rows: data.rows.concat(rows), samples: data.samples.concat(samples) });
+      if (!changed && !moved && !rows.length && !said.length) return;
       for (const fn of [...this.followers]) fn(data, fresh);
       if (moved) lab.updateRun(data.run, { steps, steps_done: manifest.steps_done });
       if (changed && this.status !== null) lab.refreshRuns().catch(() => {});

@@ -27,6 +27,7 @@ def build(view: gr.JSON) -> None:
     with gr.Row(elem_id="scores-actions"):
         measure = gr.Button("Measure this step", variant="primary", elem_id="scores-measure", scale=0, min_width=180)
     place("scores")
+    place("transcript")
     measure.click(
         _measure,
         view,

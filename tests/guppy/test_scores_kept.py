@@ -15,6 +15,7 @@ from guppy.config import TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
 from guppy.eval_report import PROMPTS, Examiner, Sampling, flat
+from guppy.prompt_pack import load_pack
 from guppy.runs import Run, bundle, create_run, files, open_run
 from guppy.runs.scores import Scores, drop_scores, keep_row, read_scores, write_scores
 from guppy.runs.write import write_checkpoint
@@ -70,6 +71,17 @@ def test_all_there_needs_no_data(run: Run, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(scores_module, "corpus_of", lambda _: pytest.fail("the data were read"))
     assert scores_over(run, STEPS) == first
     assert list(scores_over(run, [4]).rows) == [4]
+
+
+def test_the_transcript_of_the_pack_is_in_the_samples(run: Run) -> None:
+    scores_over(run, [0, 4])
+    prompts = [(group.name, prompt) for group in load_pack() for prompt in group.prompts]
+    for step in (0, 4):
+        rows = run.samples[run.samples.step == step]
+        assert list(zip(rows.group, rows.prompt, strict=True)) == prompts
+        assert set(rows.kind) <= {"exact", "near", "composed", "new"} and rows.text.str.len().max() > 0
+    scores_over(run, [0, 4])
+    assert len(run.samples) == 2 * len(prompts), "what is kept is not measured again"
 
 
 def test_other_ways_of_measuring_are_not_kept(run: Run) -> None:
