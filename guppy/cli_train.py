@@ -42,6 +42,9 @@ def train(
     data: Data = None,
     rows: Rows = 60_000,
     tokenizer: Annotated[str, typer.Option(help="bpe or char.")] = "bpe",
+    leaky: Annotated[
+        bool, typer.Option("--leaky", help="Split at random: most held-out replies then stand in training, too.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of the weights and of the order of the data.")] = 0,
     steps: Steps = None,
     tokens: Tokens = None,
@@ -76,7 +79,7 @@ def train(
     config = TrainConfig(seed=seed, dtype=dtype, **_set(given))
     preset(size, vocab_size=64)  # an unknown size need not wait for the data
     path = _new_run(out)
-    corpus = _corpus(persona or ("guppy" if data is None else None), data, rows, seed, tokenizer)
+    corpus = _corpus(persona or ("guppy" if data is None else None), data, rows, seed, tokenizer, leaky)
     model = preset(size, corpus.tokenizer.padded_vocab_size, **_set({"n_ctx": context, "dropout": dropout}))
     run = create_run(
         path,
@@ -90,6 +93,8 @@ def train(
         notes=_command("train"),
         keep_trainer=_kept(keep_trainer),
     )
+    if data is not None and data.is_file():
+        _warn(data, model.n_ctx)
     finish(run, as_json, corpus=corpus, threads=threads)
 
 
@@ -189,17 +194,27 @@ def _one_source(persona: str | None, data: Path | None) -> None:
         raise GuppyError("Give either --persona or --data, not both.")
 
 
-def _corpus(persona: str | None, data: Path | None, rows: int, seed: int, tokenizer: Any) -> Corpus:
+def _corpus(
+    persona: str | None, data: Path | None, rows: int, seed: int, tokenizer: Any, leaky: bool = False
+) -> Corpus:
     from guppy import corpora
     from guppy.corpus import Corpus
 
     with saying("Reading the data"):
         if data is not None:
             own = data.is_dir() and tokenizer == "bpe"
-            return Corpus.from_path(data, None if own else tokenizer)
-        if tokenizer == "bpe":
+            return Corpus.from_path(data, None if own else tokenizer, leaky=leaky)
+        if tokenizer == "bpe" and not leaky:
             return corpora.from_persona(persona, rows, seed)
-        return Corpus.from_persona(persona, rows, seed, tokenizer)
+        return Corpus.from_persona(persona, rows, seed, tokenizer, leaky=leaky)
+
+
+def _warn(data: Path, context: int) -> None:
+    """Say what is odd in a file of rows before anybody waits for what is learned from it."""
+    from guppy.checks import check_file
+
+    for fault in check_file(data, context):
+        print(f"note: {fault}", file=sys.stderr)
 
 
 def _new_run(out: str) -> Path:

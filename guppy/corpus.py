@@ -19,7 +19,7 @@ from guppy.draws import draw_split
 from guppy.errors import GuppyError
 from guppy.personas import load_persona
 from guppy.reference import reference_lines
-from guppy.rows import Passage, Row, decode_row, encode_row, exchanges_of, read_rows, write_rows
+from guppy.rows import Passage, Row, decode_row, encode_rows, exchanges_of, read_rows, write_rows
 from guppy.splits import leaky_split, split_rows
 from guppy.tokenizer import Tokenizer, train_bpe, train_char
 from guppy.yaml_lines import YamlFile
@@ -153,7 +153,7 @@ class Corpus:
                 f"a tokenizer of {tokenizer.vocab_size:,} tokens is too large here; use one of up to 65,536"
             )
         splits = {
-            split: Split.from_rows([encode_row(tokenizer, row) for row in some], [row.category for row in some])
+            split: Split.from_rows(encode_rows(tokenizer, some), [row.category for row in some])
             for split, some in rows.items()
             if some
         }

@@ -58,7 +58,8 @@ def generate(
     `temperature` 0 is greedy; `top_k` and `top_p` as in `next_token_distribution`. A prompt and a seed give the same
     text whatever else is in the batch. A prompt longer than the context keeps its end; when the context fills up on
     the way, its last half is kept and read again. Either makes the result `slid`.
-    Raises GuppyError on settings out of range and on a prompt that is empty or not of the model's vocabulary.
+    Raises GuppyError on settings out of range, on a prompt that is empty or not of the model's vocabulary, and on a
+    model whose weights are not numbers.
     """
     check_sampling(temperature, top_k, top_p, max_tokens)
     if not prompts:
@@ -209,6 +210,8 @@ def _decode(
             else:
                 ids = torch.tensor([row.context[-1:] for row in live], device=model.embed.weight.device)
             logits = model(ids, cache, left_pad)[:, -1]  # (row, vocab)
+            if not logits.isfinite().all():
+                raise GuppyError("The model's weights are no numbers any more; choose an earlier checkpoint.")
             if temperature == 0:
                 tokens = logits.argmax(-1).tolist()
             else:

@@ -106,15 +106,17 @@ def pair_of(row: Row) -> tuple[str, str]:
     return exchanges_of(row)[0]
 
 
-def encode_row(tokenizer: Tokenizer, row: Row) -> list[int]:
-    """Token ids of a row. Special tokens are read as such only where ChatML is spelled out in a passage."""
-    if isinstance(row, Conversation):
-        return tokenizer.encode_chat(row.messages, reply=False)
-    return tokenizer.encode(row.text, specials=row.is_chat)
+def encode_rows(tokenizer: Tokenizer, rows: Sequence[Row]) -> list[list[int]]:
+    """Token ids of each row. Special tokens are read as such only where ChatML is spelled out in a passage."""
+    chats = iter(tokenizer.encode_chats([row.messages for row in rows if isinstance(row, Conversation)]))
+    return [
+        next(chats) if isinstance(row, Conversation) else tokenizer.encode(row.text, specials=row.is_chat)
+        for row in rows
+    ]
 
 
 def decode_row(tokenizer: Tokenizer, ids: Iterable[int], category: str) -> Row:
-    """The row that `encode_row` made these ids of."""
+    """The row that `encode_rows` made these ids of."""
     ids = list(map(int, ids))
     starts = [i for i, token in enumerate(ids) if token == tokenizer.im_start_id]
     messages = []

@@ -77,16 +77,28 @@ class Tokenizer:
             GuppyError: for another role.
         """
         turns = [("user", turns)] if isinstance(turns, str) else turns
-        ids: list[int] = []
-        for index, (role, text) in enumerate(turns):
-            if role not in ROLES:
-                raise GuppyError(f"unknown role {role!r} in a conversation; use 'user' or 'assistant'")
-            ids += self.encode("\n") if index else []
-            # Role, newline and text are one stretch for the tokenizer, as they are when it reads ChatML.
-            ids += [self.im_start_id, *self.encode(f"{role}\n{text}"), self.im_end_id]
+        ids = self.encode_chats([turns])[0]
         if reply:
             ids += [*self.encode("\n"), self.im_start_id, *self.encode("assistant\n")]
         return ids
+
+    def encode_chats(self, chats: Sequence[Sequence[tuple[str, str]]]) -> list[list[int]]:
+        """Token ids of many conversations at once, several times as fast as one by one; raises as `encode_chat`."""
+        for role in {role for turns in chats for role, _ in turns}:
+            if role not in ROLES:
+                raise GuppyError(f"unknown role {role!r} in a conversation; use 'user' or 'assistant'")
+        # Role, newline and text are one stretch for the tokenizer, as they are when it reads ChatML.
+        texts = [_clean(f"{role}\n{text}") for turns in chats for role, text in turns]
+        stretches = iter(self._as_text.encode_batch_fast(texts, add_special_tokens=False))
+        newline = self.encode("\n")
+        found = []
+        for turns in chats:
+            ids: list[int] = []
+            for index in range(len(turns)):
+                ids += newline if index else []
+                ids += [self.im_start_id, *next(stretches).ids, self.im_end_id]
+            found.append(ids)
+        return found
 
     # -- ids to text -----------------------------------------------------------------------------
 

@@ -39,7 +39,7 @@ def line(run: RunSummary) -> dict[str, Any]:
         "name": run.name,
         "status": jobs().status(run.id, run.status),
         "size": size_of(model),
-        "persona": manifest.get("corpus", {}).get("persona"),
+        "persona": shown_corpus(manifest).get("persona"),
         "parent": manifest.get("parent"),
         "surgery": run.surgery,
         "surgery_text": run.surgery_text,
@@ -53,6 +53,12 @@ def line(run: RunSummary) -> dict[str, Any]:
         "bundled": run.bundled,
         "error": run.error,
     }
+
+
+def shown_corpus(manifest: dict[str, Any]) -> dict[str, Any]:
+    """What a manifest says of its corpus, with names for paths: where files lie on the server is nobody's business."""
+    corpus = manifest.get("corpus", {})
+    return {key: Path(value).name if key in ("path", "persona") else value for key, value in corpus.items()}
 
 
 def size_of(model: dict[str, Any]) -> str:
@@ -76,7 +82,7 @@ def news(path: Path, cursor: str) -> dict[str, Any]:
     run = open_run(path)
     status = jobs().status(run.id, run.status)
     return {
-        "manifest": {**run.manifest, "status": status},
+        "manifest": {**run.manifest, "corpus": shown_corpus(run.manifest), "status": status},
         "steps": run.steps,
         "rows": rows,
         "samples": samples,

@@ -206,8 +206,13 @@ def _train(
 
 def corpus_of(run: Run) -> Corpus:
     """The corpus that a run learns from: kept from the last time, or made again with the run's own tokenizer."""
-    kept = corpora.find(run.manifest["corpus"]["sha256"])
-    return kept or Corpus.from_description(run.manifest["corpus"], run.tokenizer)
+    described = run.manifest["corpus"]
+    corpus = corpora.find(described["sha256"])
+    if corpus is None:
+        corpus = Corpus.from_description(described, run.tokenizer)
+        if corpus.sha256 == described["sha256"]:
+            corpora.keep(corpus)
+    return corpus
 
 
 def last_state(run: Run) -> tuple[TrainerState | None, dict[str, torch.Tensor] | None]:

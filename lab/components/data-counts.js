@@ -93,7 +93,7 @@
         `Split at random, ${share("replies")} of the held-out replies and ${share("prompts")} of the held-out prompts stand in training word for word. A model that remembers scores well there without having learned to answer.`,
       ),
       lab.el("p", { class: "caption" }, "To train on it: "),
-      lab.el("pre", { class: "lab-command" }, `python -m guppy data --persona ${named} --leaky --out leaky\npython -m guppy train --data leaky --out leaky-fry`),
+      lab.el("pre", { class: "lab-command" }, `python -m guppy train --persona ${named} --leaky --max-seconds 60 --out leaky-fry`),
     );
   };
 })();

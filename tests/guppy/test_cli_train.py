@@ -82,6 +82,21 @@ def test_train_says_how_it_went(call, root):
     assert str(root) not in run.manifest["notes"]
 
 
+def test_train_on_a_leaky_split_says_so_in_the_manifest(call, root):
+    code, _, _ = call("train", *SMALL, "--leaky", "--steps", 1, "--out", "leaky")
+    assert not code and open_run(root / "leaky").manifest["corpus"]["leaky"] is True
+
+
+def test_train_says_what_is_odd_in_the_file(call, root):
+    rows = [json.dumps({"input": f"question {i}", "output": "always this"}) for i in range(40)]
+    rows += [json.dumps({"input": f"what is {i}", "output": f"it is {i} and {i}"}) for i in range(60)]
+    (root / "odd.jsonl").write_text("\n".join(rows))
+    small = ("--data", "odd.jsonl", *SMALL[2:], "--steps", 1, "--out", "odd")
+    code, out, err = call("train", *small)
+    assert not code and "note: odd.jsonl, line 1: 40 of 100 rows have this reply" in err
+    assert "note:" not in out
+
+
 def test_without_json_stdout_is_the_runs_path(call, root):
     code, said, err = call("train", *SMALL, "--steps", 1, "--out", "plain")
     assert code == 0 and said.strip() == str(root / "plain") and "Finished at step 1" in err
@@ -241,7 +256,10 @@ def test_eval_scores_a_checkpoint(call, first):
 
 def test_eval_says_when_the_data_are_others(call, root):
     assert (
-        call("train", *SMALL[2:], "--data", write_pairs(root / "later.jsonl"), "--steps", 1, "--out", "later")[0] == 0
+        call(
+            "train", *SMALL[2:], "--data", write_pairs(root / "later.jsonl", rows=390), "--steps", 1, "--out", "later"
+        )[0]
+        == 0
     )
     write_pairs(root / "later.jsonl", rows=300)
     code, said, err = call("eval", "later", "--json")

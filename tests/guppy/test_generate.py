@@ -234,3 +234,12 @@ def test_bad_prompts_are_named(tokenizer):
     with pytest.raises(GuppyError, match="tokenizer"):
         generate(model, tokenizer, [[-1]])
     assert generate(model, tokenizer, []) == []
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_weights_that_are_no_numbers_are_one_sentence(tokenizer, temperature):
+    model = make(tokenizer)
+    with torch.no_grad():
+        model.blocks[0].mlp.up.weight[0, 0] = math.nan
+    with pytest.raises(GuppyError, match="no numbers any more; choose an earlier checkpoint"):
+        generate(model, tokenizer, [[1, 2]], temperature=temperature)

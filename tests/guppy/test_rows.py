@@ -13,7 +13,7 @@ from guppy import reading
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
 from guppy.grammar import Conversation
-from guppy.rows import Passage, decode_row, encode_row, exchanges_of, numbered_rows, pair_of, read_rows, write_rows
+from guppy.rows import Passage, decode_row, encode_rows, exchanges_of, numbered_rows, pair_of, read_rows, write_rows
 from guppy.tokenizer import train_bpe
 
 ONE = Conversation("hi", "hello", "greeting")
@@ -40,8 +40,8 @@ def test_rows_of_several_turns_come_back(tmp_path: Path) -> None:
 def test_tokens_become_the_row_again() -> None:
     tokenizer = train_bpe([ONE.text, TWO.text], 300)
     for row in (ONE, TWO):
-        assert decode_row(tokenizer, encode_row(tokenizer, row), row.category) == row
-        assert tokenizer.decode(encode_row(tokenizer, row)) == row.text
+        assert decode_row(tokenizer, encode_rows(tokenizer, [row])[0], row.category) == row
+        assert tokenizer.decode(encode_rows(tokenizer, [row])[0]) == row.text
     for text in (
         "<|im_start|>user\nhi<|im_end|>",
         "<|im_start|>assistant\nhi<|im_end|>\n<|im_start|>user\nhi<|im_end|>",
@@ -50,7 +50,7 @@ def test_tokens_become_the_row_again() -> None:
         "prose",
     ):
         odd = Passage(text, "chat")
-        assert decode_row(tokenizer, encode_row(tokenizer, odd), "chat") == odd
+        assert decode_row(tokenizer, encode_rows(tokenizer, [odd])[0], "chat") == odd
 
 
 def test_pairs_and_exchanges() -> None:

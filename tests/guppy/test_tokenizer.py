@@ -81,6 +81,8 @@ def test_chat_is_chatml(tokenizer: Tokenizer) -> None:
     assert tokenizer.encode_chat(turns, reply=False) == tokenizer.encode(text, specials=True)
     assert tokenizer.decode(tokenizer.encode_chat(turns)) == f"{text}\n{IM_START}assistant\n"
     assert tokenizer.encode_chat("hi") == tokenizer.encode_chat([("user", "hi")])
+    many = [turns, [("user", "hi")], turns[:2]]
+    assert tokenizer.encode_chats(many) == [tokenizer.encode_chat(chat, reply=False) for chat in many]
 
 
 def test_a_person_cannot_end_their_turn(tokenizer: Tokenizer) -> None:

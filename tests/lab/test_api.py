@@ -60,6 +60,14 @@ def test_news_are_told_once(client: TestClient, root: Path):
     assert fresh["rows"] == [{"kind": "step", "step": 9}]
 
 
+def test_where_the_data_lie_on_the_server_is_not_told(client: TestClient, root: Path):
+    manifest = json.loads((root / "tiny" / files.MANIFEST).read_text())
+    manifest["corpus"] |= {"kind": "path", "path": "/home/somebody/secret/rows.jsonl", "persona": "/srv/own-1.yaml"}
+    (root / "tiny" / files.MANIFEST).write_text(json.dumps(manifest))
+    told = client.get("/lab/run/tiny").text + client.get("/lab/runs").text
+    assert "rows.jsonl" in told and "own-1.yaml" in told and "secret" not in told and "/srv" not in told
+
+
 def test_a_file_written_anew_is_told_whole(client: TestClient, root: Path):
     first = client.get("/lab/run/tiny").json()
     files.drop_rows(root / "tiny" / files.METRICS, 2)
