@@ -1,6 +1,7 @@
 """What pages fetch: runs, news, scores, tokens, attention, replies. Read-only; every failure is one sentence.
 
-Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status; what starts with data/ is in `lab.data_api`):
+Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status; what starts with data/ is in `lab.data_api`, with
+neurons/ in `lab.neuron_api`):
 
     /lab/runs                                 all runs, a person's own first, newest first
     /lab/run/{id}?cursor=                     one run's manifest, and the metrics and samples since the cursor
@@ -21,7 +22,7 @@ from starlette.routing import Route
 
 from guppy.runs import Run, find_run
 from guppy.runs.scores import read_scores
-from lab import data_api, inspect_api, models
+from lab import data_api, inspect_api, models, neuron_api
 from lab.answers import as_json, endpoint, now, number, pack, unchanging
 from lab.listing import listing, news
 
@@ -85,6 +86,7 @@ def get_nothing(request: Request) -> Response:
 ROUTES = [
     *data_api.ROUTES,
     *inspect_api.ROUTES,
+    *neuron_api.ROUTES,
     Route("/lab/runs", endpoint(get_runs, "read"), methods=["GET"]),
     Route("/lab/run/{id}", endpoint(get_run, "read"), methods=["GET"]),
     Route("/lab/scores/{id}", endpoint(get_scores, "read"), methods=["GET"]),
