@@ -17,6 +17,7 @@ BENCHMARKS = {
     "shakespeare": "The same against nanoGPT's own code, on the characters of Shakespeare.",
     "growth": "Seconds and memory of a step against depth, width, context and batch.",
     "hooks": "What hook points cost when nothing listens.",
+    "inside": "Seconds of the questions that are asked of a model's inside.",
 }
 
 # `python -m`, but modules are looked for here first and not where the caller is, who may have some of these names.
@@ -26,7 +27,9 @@ sys.path[0] = sys.argv.pop(1)
 runpy.run_module(sys.argv.pop(1), run_name="__main__", alter_sys=True)
 """
 
-bench = typer.Typer(help="Measure how fast this machine trains.", no_args_is_help=True, add_completion=False)
+bench = typer.Typer(
+    help="Measure how fast this machine trains, and answers.", no_args_is_help=True, add_completion=False
+)
 
 
 def start(name: str, arguments: list[str]) -> int:
