@@ -6,6 +6,7 @@ neurons/ in `lab.neuron_api`):
     /lab/runs                                 all runs, a person's own first, newest first
     /lab/run/{id}?cursor=                     one run's manifest, and the metrics and samples since the cursor
     /lab/scores/{id}                          what was measured of its checkpoints, and how; null if nothing was
+    /lab/tuned/{id}                           which of its checkpoints have a tuned lens, and what it is worth
     /lab/tokens?run=&prompt=                  the prompt as the run's model reads it
     /lab/attention?run=&prompt=&steps=        binary: every head's pattern at some steps, or at "all"
     /lab/replies?run=&prompt=&steps=&temperature=&top_k=&top_p=&seed=    what each of the steps replies
@@ -20,6 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from guppy.inspect.tuned_lens import trained
 from guppy.runs import Run, find_run
 from guppy.runs.scores import read_scores
 from lab import data_api, inspect_api, models, neuron_api
@@ -38,6 +40,10 @@ def get_run(request: Request) -> Response:
 def get_scores(request: Request) -> Response:
     kept = read_scores(find_run(request.path_params["id"]))
     return now(request, {"scores": asdict(kept) | {"rows": kept.table()} if kept else None})
+
+
+def get_tuned(request: Request) -> Response:
+    return now(request, {"steps": trained(models.get_run(request.path_params["id"]))})
 
 
 def get_tokens(request: Request) -> Response:
@@ -90,6 +96,7 @@ ROUTES = [
     Route("/lab/runs", endpoint(get_runs, "read"), methods=["GET"]),
     Route("/lab/run/{id}", endpoint(get_run, "read"), methods=["GET"]),
     Route("/lab/scores/{id}", endpoint(get_scores, "read"), methods=["GET"]),
+    Route("/lab/tuned/{id}", endpoint(get_tuned, "read"), methods=["GET"]),
     Route("/lab/tokens", endpoint(get_tokens, "read"), methods=["GET"]),
     Route("/lab/attention", endpoint(get_attention, "compute"), methods=["GET"]),
     Route("/lab/replies", endpoint(get_replies, "compute"), methods=["GET"]),
