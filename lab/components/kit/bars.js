@@ -32,8 +32,9 @@
       const { left, zero, length } = place;
       const height = AXIS + shown().length * ROW;
       const tick = { size: 11, color: "ink-2", baseline: "middle" };
-      ink.text(zero, 8, "0", { ...tick, align: "center" });
-      ink.text(zero + length, 8, `${show(max)} ${unit}`.trim(), { ...tick, align: "right" });
+      const highest = `${show(max)} ${unit}`.trim();
+      if (ink.measure(highest, tick) + 12 < length) ink.text(zero, 8, "0", { ...tick, align: "center" });
+      ink.text(zero + length, 8, highest, { ...tick, align: "right" });
       if (signed) ink.text(zero - length, 8, show(-max), tick);
       shown().forEach((bar, i) => {
         const y = AXIS + i * ROW;
