@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import torch
 from einops import rearrange
@@ -20,13 +21,13 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from guppy.errors import GuppyError
-from guppy.inspect.asking import Option, Question, Subject
-from guppy.inspect.vocabulary import known_tokens, token_id, words
 from guppy.model import Block, Guppy, LayerNorm
+
+Tokens: TypeAlias = "Int64[Tensor, ' token'] | None"
+"""Ids of the tokens that are considered; None: every row of the embedding, padding included."""
 
 BLOCK = 2**22
 """Entries of a circuit that exist at once: the whole of it is never in memory."""
-FOLDED = "approximate: LayerNorm divides every token by the same number, and not at all before the logits"
 
 
 @dataclass(frozen=True)
@@ -40,18 +41,26 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Circuit:
-    """A vocabulary × vocabulary matrix kept as two factors: entry (a, b) is `left[a] · right[b]`."""
+    """A token × token matrix kept as two factors: the entry of tokens `ids[a]` and `ids[b]` is `left[a] · right[b]`."""
 
+    ids: Int64[Tensor, " token"]
     left: Float[Tensor, "token d_head"]
     right: Float[Tensor, "token d_head"]
 
     def row(self, token: int) -> Float[Tensor, " token"]:
-        """All entries of one query, or of one token attended to."""
-        return self.right @ self.left[token]
+        """All entries of one query, or of one token attended to, in the order of `ids`."""
+        return self.right @ self.left[self.place(token)]
 
     def column(self, token: int) -> Float[Tensor, " token"]:
-        """All entries of one key, or of one token written."""
-        return self.left @ self.right[token]
+        """All entries of one key, or of one token written, in the order of `ids`."""
+        return self.left @ self.right[self.place(token)]
+
+    def place(self, token: int) -> int:
+        """Where a token stands in `ids`. Raises GuppyError when it is not among them."""
+        found = (self.ids == token).nonzero()
+        if not len(found):
+            raise GuppyError(f"Token {token} is not among the {len(self.ids)} that this circuit is of.")
+        return int(found[0])
 
     def extreme(self, k: int, *, largest: bool = True) -> Pairs:
         """The k largest (or smallest) entries, found block by block of rows."""
@@ -64,7 +73,7 @@ class Circuit:
             value, index = torch.cat([value, found.values]), torch.cat([index, found.indices + start * size])
             best = value.topk(min(k, len(value)), largest=largest)
             value, index = best.values, index[best.indices]
-        return Pairs(torch.stack([index // size, index % size], dim=1), value)
+        return Pairs(self.ids[torch.stack([index // size, index % size], dim=1)], value)
 
     @property
     def spread(self) -> float:
@@ -110,10 +119,10 @@ class PositionalReach:
 
 
 @torch.no_grad()
-def typical_scale(model: Guppy, tokens: int | None = None) -> float:
+def typical_scale(model: Guppy, tokens: Tokens = None) -> float:
     """What the first layer's LayerNorm divides by, as a root mean square over tokens (each once) and positions.
 
-    1 for a model without LayerNorm. `tokens` counts the embedding's rows that exist (None: all)."""
+    1 for a model without LayerNorm."""
     if not model.blocks[0].ln1.on:
         return 1.0
     token, position = (x - x.mean(-1, keepdim=True) for x in (_tokens(model, tokens), _positions(model)))
@@ -122,24 +131,23 @@ def typical_scale(model: Guppy, tokens: int | None = None) -> float:
 
 
 @torch.no_grad()
-def qk_circuit(model: Guppy, layer: int, head: int, tokens: int | None = None) -> Circuit:
+def qk_circuit(model: Guppy, layer: int, head: int, tokens: Tokens = None) -> Circuit:
     """Which query token attends to which key token: entry (query, key) is the attention score, less its mean over all
     keys, so that e to the power of it says how many times as much attention this key gets as an average one.
 
     W_E W_Q^T W_K W_E^T with LayerNorm folded in (see above), the query's biases and the model's own 1/√d_head.
-    `tokens` as in `typical_scale`. Raises GuppyError when there is no such head, or when it cannot read the embedding
-    because the residual stream is off."""
+    Raises GuppyError when there is no such head, or when the residual stream, through which it reads, is off."""
     block = _block(model, layer, head)
     if layer and not model.blocks[0].residual:
         raise GuppyError("Without the residual stream only layer 0 reads the embedding; choose a head of layer 0.")
     x, constant = _read(block.ln1, _tokens(model, tokens), typical_scale(model, tokens))
     (w_q, w_k, _), (b_q, _, _) = _qkv(block, head)
     query, key = x @ w_q.T + (w_q @ constant + b_q), x @ w_k.T
-    return Circuit(query * block.attn.scale, key - key.mean(0))
+    return Circuit(_ids(model, tokens), query * block.attn.scale, key - key.mean(0))
 
 
 @torch.no_grad()
-def ov_circuit(model: Guppy, layer: int, head: int, tokens: int | None = None) -> Circuit:
+def ov_circuit(model: Guppy, layer: int, head: int, tokens: Tokens = None) -> Circuit:
     """What a head writes about each token it attends to: entry (attended, written) is what full attention on one adds
     to the logit of the other, less the mean over all logits, before the last LayerNorm's division.
 
@@ -150,11 +158,11 @@ def ov_circuit(model: Guppy, layer: int, head: int, tokens: int | None = None) -
     x, constant = _read(block.ln1, _tokens(model, tokens), typical_scale(model, tokens))
     (_, _, w_v), (_, _, b_v) = _qkv(block, head)
     written = _unembedding(model, tokens) @ _output(block, head)
-    return Circuit(x @ w_v.T + (w_v @ constant + b_v), written - written.mean(0))
+    return Circuit(_ids(model, tokens), x @ w_v.T + (w_v @ constant + b_v), written - written.mean(0))
 
 
 @torch.no_grad()
-def copying(model: Guppy, tokens: int | None = None) -> Copying:
+def copying(model: Guppy, tokens: Tokens = None) -> Copying:
     """The copying score of every head, from the eigenvalues of W_E W_V W_O W_U ("Summarizing OV/QK matrices").
 
     A B^T (vocabulary × vocabulary) has the eigenvalues of B^T A (d_head × d_head) and zeros, so no large matrix is
@@ -174,7 +182,7 @@ def copying(model: Guppy, tokens: int | None = None) -> Copying:
 
 
 @torch.no_grad()
-def positional_qk(model: Guppy, layer: int, head: int, tokens: int | None = None) -> PositionalQK:
+def positional_qk(model: Guppy, layer: int, head: int, tokens: Tokens = None) -> PositionalQK:
     """The scores that a head gives by position alone, at `typical_scale`.
 
     Of the score of a query and a key that are each token plus position, this is the product of the positions' parts
@@ -197,7 +205,7 @@ def positional_qk(model: Guppy, layer: int, head: int, tokens: int | None = None
     return PositionalQK(score - mean, pattern, block.attn.causal)
 
 
-def positional_reach(model: Guppy, tokens: int | None = None) -> PositionalReach:
+def positional_reach(model: Guppy, tokens: Tokens = None) -> PositionalReach:
     """For every head, how far back it looks by position alone. Raises GuppyError as `positional_qk` does."""
     config = model.config
     share = torch.empty(config.n_layers, config.n_heads, config.n_ctx)
@@ -221,9 +229,13 @@ def _require_stream(model: Guppy) -> None:
         raise GuppyError("Without the residual stream no head writes to the logits directly: it has no OV circuit.")
 
 
+def _ids(model: Guppy, tokens: Tokens) -> Int64[Tensor, " token"]:
+    return torch.arange(model.config.vocab_size) if tokens is None else tokens
+
+
 # The hook points let surgery (no positions) act on the tables as it acts on what is looked up in them.
-def _tokens(model: Guppy, tokens: int | None) -> Float[Tensor, "token d_model"]:
-    return model.hook_embed(model.embed.weight[None, :tokens])[0]
+def _tokens(model: Guppy, tokens: Tokens) -> Float[Tensor, "token d_model"]:
+    return model.hook_embed(model.embed.weight[None, _ids(model, tokens)])[0]
 
 
 def _positions(model: Guppy) -> Float[Tensor, "pos d_model"]:
@@ -239,9 +251,9 @@ def _read(
     return (x - x.mean(-1, keepdim=True)) / scale * norm.weight, norm.bias
 
 
-def _unembedding(model: Guppy, tokens: int | None) -> Float[Tensor, "token d_model"]:
+def _unembedding(model: Guppy, tokens: Tokens) -> Float[Tensor, "token d_model"]:
     """Each token's logit as a direction of the residual stream, the last LayerNorm's centring and gain folded in."""
-    rows = model.embed.weight[:tokens]
+    rows = model.embed.weight[_ids(model, tokens)]
     if not model.ln_final.on:
         return rows
     rows = rows * model.ln_final.weight
@@ -259,149 +271,3 @@ def _output(block: Block, head: int) -> Float[Tensor, "d_model d_head"]:
     return rearrange(block.attn.out.weight, "d_model (head d_head) -> head d_model d_head", head=block.attn.n_heads)[
         head
     ]
-
-
-# -- as questions ------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class HeadOnVocabulary:
-    """The most extreme pairs of a head's two circuits."""
-
-    qk_ids: Int64[Tensor, "pair 2"]
-    """Query and key tokens with the highest scores."""
-    qk_score: Float[Tensor, " pair"]
-    qk_low_ids: Int64[Tensor, "pair 2"]
-    qk_low_score: Float[Tensor, " pair"]
-    ov_ids: Int64[Tensor, "pair 2"]
-    """Attended and written tokens with the highest logits."""
-    ov_logit: Float[Tensor, " pair"]
-    ov_low_ids: Int64[Tensor, "pair 2"]
-    ov_low_logit: Float[Tensor, " pair"]
-    qk_spread: float
-    ov_spread: float
-    """Standard deviations over all pairs of tokens."""
-    scale: float
-    """`typical_scale`."""
-    off: bool
-    """Whether surgery silences the head; its weights are shown all the same."""
-    words: dict[str, str]
-    """The text of each id that occurs."""
-
-
-@dataclass(frozen=True)
-class TokenInHead:
-    """What a head does with one token."""
-
-    token: int
-    attends_ids: Int64[Tensor, " key"]
-    """As a query: the keys it scores highest, with `attends_score`."""
-    attends_score: Float[Tensor, " key"]
-    avoids_ids: Int64[Tensor, " key"]
-    avoids_score: Float[Tensor, " key"]
-    writes_ids: Int64[Tensor, " written"]
-    """When attended to: the tokens whose logits it raises most, with `writes_logit`."""
-    writes_logit: Float[Tensor, " written"]
-    suppresses_ids: Int64[Tensor, " written"]
-    suppresses_logit: Float[Tensor, " written"]
-    own_score: float
-    """Its score on itself."""
-    own_logit: float
-    """What attending to it adds to its own logit."""
-    off: bool
-    words: dict[str, str]
-
-
-def _ask_circuits(subject: Subject, layer: int, head: int, pairs: int) -> HeadOnVocabulary:
-    model, tokens = subject.model, known_tokens(subject.model, subject.tokenizer)
-    _require_positive("pairs", pairs)
-    qk, ov = qk_circuit(model, layer, head, tokens), ov_circuit(model, layer, head, tokens)
-    found = [circuit.extreme(pairs, largest=largest) for circuit in (qk, ov) for largest in (True, False)]
-    return HeadOnVocabulary(
-        *(part for each in found for part in (each.ids, each.value)),
-        qk_spread=qk.spread,
-        ov_spread=ov.spread,
-        scale=typical_scale(model, tokens),
-        off=_is_off(model, layer, head),
-        words=words(subject.tokenizer, *(each.ids for each in found)),
-    )
-
-
-def _ask_token(subject: Subject, layer: int, head: int, token: str, top: int) -> TokenInHead:
-    model, tokens = subject.model, known_tokens(subject.model, subject.tokenizer)
-    _require_positive("top", top)
-    at = token_id(subject.tokenizer, token)
-    score = qk_circuit(model, layer, head, tokens).row(at)
-    logit = ov_circuit(model, layer, head, tokens).row(at)
-    found = [row.topk(min(top, tokens), largest=largest) for row in (score, logit) for largest in (True, False)]
-    return TokenInHead(
-        at,
-        *(part for each in found for part in (each.indices, each.values)),
-        own_score=score[at].item(),
-        own_logit=logit[at].item(),
-        off=_is_off(model, layer, head),
-        words=words(subject.tokenizer, [at], *(each.indices for each in found)),
-    )
-
-
-def _ask_copying(subject: Subject) -> Copying:
-    return copying(subject.model, known_tokens(subject.model, subject.tokenizer))
-
-
-def _ask_positional(subject: Subject, layer: int, head: int) -> PositionalQK:
-    return positional_qk(subject.model, layer, head, known_tokens(subject.model, subject.tokenizer))
-
-
-def _ask_reach(subject: Subject) -> PositionalReach:
-    return positional_reach(subject.model, known_tokens(subject.model, subject.tokenizer))
-
-
-def _is_off(model: Guppy, layer: int, head: int) -> bool:
-    return layer in model.surgery.attention_off or (layer, head) in model.surgery.heads_off
-
-
-def _require_positive(name: str, value: int) -> None:
-    if not 1 <= value <= 1000:
-        raise GuppyError(f"{name} must be between 1 and 1000, not {value}.")
-
-
-_HEAD = (Option("layer", int, 0, "The head's layer."), Option("head", int, 0, "The head in its layer."))
-
-QUESTIONS = (
-    Question(
-        "circuits",
-        "The strongest pairs of tokens in a head's QK and OV circuits.",
-        _ask_circuits,
-        exactness=FOLDED,
-        options=(*_HEAD, Option("pairs", int, 30, "How many pairs of each kind.")),
-        prompt=False,
-    ),
-    Question(
-        "token-circuits",
-        "What a head attends to from a token, and what it writes about it.",
-        _ask_token,
-        exactness=FOLDED,
-        options=(
-            *_HEAD,
-            Option("token", str, "#1", "One token: its text, or # and its id."),
-            Option("top", int, 12, "How many tokens of each kind."),
-        ),
-        prompt=False,
-    ),
-    Question("copying", "Which heads write what they attend to.", _ask_copying, exactness=FOLDED, prompt=False),
-    Question(
-        "positional-qk",
-        "Where a head looks by position alone.",
-        _ask_positional,
-        exactness=FOLDED,
-        options=_HEAD,
-        prompt=False,
-    ),
-    Question(
-        "positional-reach",
-        "How far back every head looks by position alone.",
-        _ask_reach,
-        exactness=FOLDED,
-        prompt=False,
-    ),
-)

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from guppy.errors import GuppyError
 from guppy.inspect.asking import Option, Question, Subject
-from guppy.inspect.vocabulary import known_tokens, token_id, words
+from guppy.inspect.circuits import Tokens
+from guppy.inspect.vocabulary import TOKENS, asked_tokens, token_id, words
 from guppy.model import Guppy
 
 AXES = 3
@@ -28,6 +29,8 @@ _BEFORE_TSNE = 50
 class EmbeddingMap:
     """Vectors as points that can be drawn."""
 
+    ids: Int64[Tensor, " vector"]
+    """The token of each point."""
     points: Float[Tensor, "vector 3"]
     """Coordinates. Of PCA in the units of the vectors, the first axis the longest; an axis points to where its
     coordinates reach farther (their third moment is positive), so that maps of two steps are seldom mirrored. The
@@ -62,12 +65,13 @@ class PositionEmbedding:
 
 
 @torch.no_grad()
-def token_map(model: Guppy, method: str = "pca", tokens: int | None = None, seed: int = 0) -> EmbeddingMap:
+def token_map(model: Guppy, method: str = "pca", tokens: Tokens = None, seed: int = 0) -> EmbeddingMap:
     """A map of the token embeddings by "pca", "tsne" (van der Maaten & Hinton 2008) or "umap" (McInnes et al. 2018).
 
-    PCA is exact; the others keep who is near whom, not how far, and depend on `seed`. `tokens` counts the rows that
-    exist (None: all). Raises GuppyError on an unknown method or one whose package is not installed."""
-    rows = model.embed.weight[:tokens].float().cpu()
+    PCA is exact; the others keep who is near whom, not how far, and depend on `seed`. Raises GuppyError on an
+    unknown method or one whose package is not installed."""
+    ids = torch.arange(model.config.vocab_size) if tokens is None else tokens
+    rows = model.embed.weight[ids].float().cpu()
     if method not in METHODS:
         raise GuppyError(f"There is no map {method!r}; choose {', '.join(METHODS)}.")
     installed = [name for name, package in METHODS.items() if not package or find_spec(package)]
@@ -75,28 +79,30 @@ def token_map(model: Guppy, method: str = "pca", tokens: int | None = None, seed
         raise GuppyError(f"{method} needs the package {_INSTALL[method]}: pip install {_INSTALL[method]}, or take pca.")
     if method == "pca":
         points, explained = principal(rows, AXES)
-        return EmbeddingMap(points, explained, method, installed)
+        return EmbeddingMap(ids, points, explained, method, installed)
     start = principal(rows, _BEFORE_TSNE)[0].numpy()
     if method == "tsne":
         maker = import_module("sklearn.manifold").TSNE(2, perplexity=min(30.0, (len(rows) - 1) / 3), random_state=seed)
     else:
         maker = import_module("umap").UMAP(n_components=2, random_state=seed)
     flat = torch.from_numpy(maker.fit_transform(start)).float()
-    return EmbeddingMap(F.pad(flat, (0, AXES - 2)), None, method, installed)
+    return EmbeddingMap(ids, F.pad(flat, (0, AXES - 2)), None, method, installed)
 
 
 @torch.no_grad()
-def neighbours(model: Guppy, token: int, k: int = 12, tokens: int | None = None) -> Neighbours:
+def neighbours(model: Guppy, token: int, k: int = 12, tokens: Tokens = None) -> Neighbours:
     """The `k` tokens nearest to one by the cosine of their embeddings. Raises GuppyError when there is none such."""
-    rows = model.embed.weight[:tokens].float()
-    if not 0 <= token < len(rows):
-        raise GuppyError(f"There is no token {token}; ids go from 0 to {len(rows) - 1}.")
+    vocabulary = model.config.vocab_size
+    if not 0 <= token < vocabulary:
+        raise GuppyError(f"There is no token {token}; ids go from 0 to {vocabulary - 1}.")
     if not 1 <= k <= 1000:
         raise GuppyError(f"k must be between 1 and 1000, not {k}.")
-    cosine = F.normalize(rows, dim=-1) @ F.normalize(rows[token], dim=-1)
-    cosine[token] = -torch.inf
-    nearest = cosine.topk(min(k, len(rows) - 1))
-    return Neighbours(token, nearest.indices, nearest.values)
+    ids = torch.arange(vocabulary) if tokens is None else tokens
+    ids = ids[ids != token]
+    rows = model.embed.weight.float()
+    cosine = F.normalize(rows[ids], dim=-1) @ F.normalize(rows[token], dim=-1)
+    nearest = cosine.topk(min(k, len(ids)))
+    return Neighbours(token, ids[nearest.indices], nearest.values)
 
 
 @torch.no_grad()
@@ -138,13 +144,13 @@ class NamedNeighbours:
     words: dict[str, str]
 
 
-def _ask_map(subject: Subject, method: str) -> EmbeddingMap:
-    return token_map(subject.model, method, known_tokens(subject.model, subject.tokenizer))
+def _ask_map(subject: Subject, method: str, tokens: str) -> EmbeddingMap:
+    return token_map(subject.model, method, asked_tokens(subject, tokens))
 
 
-def _ask_neighbours(subject: Subject, token: str, top: int) -> NamedNeighbours:
+def _ask_neighbours(subject: Subject, token: str, top: int, tokens: str) -> NamedNeighbours:
     at = token_id(subject.tokenizer, token)
-    near = neighbours(subject.model, at, top, known_tokens(subject.model, subject.tokenizer))
+    near = neighbours(subject.model, at, top, asked_tokens(subject, tokens))
     return NamedNeighbours(at, near.ids, near.cosine, words(subject.tokenizer, [at], near.ids))
 
 
@@ -157,7 +163,7 @@ QUESTIONS = (
         "embedding",
         "A map of the token embeddings.",
         _ask_map,
-        options=(Option("method", str, "pca", "How the map is made.", tuple(METHODS)),),
+        options=(Option("method", str, "pca", "How the map is made.", tuple(METHODS)), TOKENS),
         prompt=False,
     ),
     Question(
@@ -167,6 +173,7 @@ QUESTIONS = (
         options=(
             Option("token", str, "#1", "One token: its text, or # and its id."),
             Option("top", int, 12, "How many neighbours."),
+            TOKENS,
         ),
         prompt=False,
     ),

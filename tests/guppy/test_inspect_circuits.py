@@ -75,7 +75,7 @@ def test_typical_scale_is_the_mean_over_all_pairs_of_token_and_position():
     model = tiny()
     both = model.embed.weight[:40, None] + model.pos_embed.weight[None]
     expected = (both.var(-1, correction=0).mean() + model.config.ln_eps).sqrt()
-    assert typical_scale(model, 40) == pytest.approx(expected.item(), rel=1e-5)
+    assert typical_scale(model, torch.arange(40)) == pytest.approx(expected.item(), rel=1e-5)
     assert typical_scale(tiny(Surgery(layernorm=False))) == 1
     alone = model.embed.weight.var(-1, correction=0).mean().sqrt()
     assert typical_scale(tiny(Surgery(positions=False))) == pytest.approx(alone.item(), rel=1e-3)
@@ -85,27 +85,30 @@ def test_typical_scale_is_the_mean_over_all_pairs_of_token_and_position():
 def test_extreme_pairs_are_those_of_the_whole_matrix(monkeypatch, block):
     monkeypatch.setattr(circuits, "BLOCK", block)
     generator = torch.Generator().manual_seed(0)
-    circuit = Circuit(torch.randn(30, 5, generator=generator), torch.randn(41, 5, generator=generator))
+    left, right = torch.randn(30, 5, generator=generator), torch.randn(30, 5, generator=generator)
+    circuit = Circuit(torch.arange(30) * 3, left, right)
     whole = dense(circuit)
     for largest in (True, False):
         pairs = circuit.extreme(12, largest=largest)
         torch.testing.assert_close(pairs.value, whole.flatten().sort(descending=largest).values[:12])
-        torch.testing.assert_close(whole[pairs.ids[:, 0], pairs.ids[:, 1]], pairs.value)
-    assert len(circuit.extreme(5000).value) == 30 * 41
-    torch.testing.assert_close(circuit.row(7), whole[7])
-    torch.testing.assert_close(circuit.column(9), whole[:, 9])
+        torch.testing.assert_close(whole[pairs.ids[:, 0] // 3, pairs.ids[:, 1] // 3], pairs.value)
+    assert len(circuit.extreme(5000).value) == 30 * 30
+    torch.testing.assert_close(circuit.row(21), whole[7])
+    torch.testing.assert_close(circuit.column(27), whole[:, 9])
+    with pytest.raises(GuppyError, match="not among"):
+        circuit.row(22)
     assert circuit.spread == pytest.approx(whole.std(correction=0).item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("surgery", [None, Surgery(layernorm=False)])
 def test_copying_score_from_the_eigenvalues_of_the_whole_matrix(surgery):
     model = tiny(surgery)
-    found = copying(model, tokens=50)
+    found = copying(model, torch.arange(50))
     for layer, head in [(0, 0), (0, 1), (1, 0), (1, 1)]:
         block = model.blocks[layer]
         x, out = model.embed.weight[:50].double(), model.embed.weight[:50].double()
         if surgery is None:
-            x = (x - x.mean(-1, keepdim=True)) / typical_scale(model, 50) * block.ln1.weight.double()
+            x = (x - x.mean(-1, keepdim=True)) / typical_scale(model, torch.arange(50)) * block.ln1.weight.double()
             centring = torch.eye(16, dtype=torch.float64) - 1 / 16
             out = out @ torch.diag(model.ln_final.weight.double()) @ centring
         w_v = block.attn.qkv.weight[32 + 8 * head : 40 + 8 * head].double()
@@ -207,7 +210,7 @@ def test_questions_name_their_tokens():
     for given in (text, f"#{word}"):
         told = answer(subject, "token-circuits", {"layer": 0, "head": 1, "token": given})
         assert told.facts["token"] == word and told.facts["words"][str(word)] == text
-    row = ov_circuit(model, 0, 1, tokenizer.vocab_size).row(word)
+    row = ov_circuit(model, 0, 1, torch.arange(tokenizer.vocab_size)).row(word)
     assert told.arrays["writes_ids"][0] == row.argmax() and told.arrays["suppresses_ids"][0] == row.argmin()
     assert told.facts["own_logit"] == pytest.approx(row[word].item())
     with pytest.raises(GuppyError, match="tokens"):
@@ -216,3 +219,13 @@ def test_questions_name_their_tokens():
         answer(subject, "token-circuits", {"token": "#99999"})
     with pytest.raises(GuppyError, match="pairs"):
         answer(subject, "circuits", {"pairs": 0})
+
+
+def test_a_part_of_the_vocabulary_is_a_part_of_the_circuit():
+    model, ids = tiny(Surgery(layernorm=False)), torch.tensor([3, 9, 11, 40])
+    part, whole = ov_circuit(model, 1, 0, ids), ov_circuit(model, 1, 0)
+    found = dense(whole)[ids][:, ids]
+    torch.testing.assert_close(dense(part), found - found.mean(-1, keepdim=True), rtol=1e-4, atol=1e-4)
+    assert part.extreme(2).ids.flatten().tolist() != [] and set(part.extreme(9).ids.flatten().tolist()) <= set(
+        ids.tolist()
+    )
