@@ -24,15 +24,17 @@ def build(view: gr.JSON) -> None:
     told = teller()
     gr.HTML(INTRO, apply_default_css=False, elem_classes="lab-view lab-intro")
     with gr.Column(elem_id="layers-views", elem_classes="kit-grid"):
-        place("layers-lens")
-        with gr.Column():
+        with gr.Column(elem_classes="layers-lenses"):
+            place("layers-lens")
+            place("layers-cell")
+        with gr.Column(elem_classes="layers-lenses"):
             place("layers-tuned")
             train = gr.Button("Train the tuned lens", elem_id="layers-train", scale=0, min_width=180)
             place("layers-nearness")
-        place("layers-cell")
-        place("layers-depth")
         place("layers-stream")
-        place("layers-sizes")
+        with gr.Column():
+            place("layers-sizes")
+            place("layers-depth")
         place("layers-pair")
         with gr.Column():
             place("layers-parts")

@@ -5,7 +5,12 @@
   const lab = window.lab;
   const { layers } = lab;
 
-  const FROZEN = "The final LayerNorm's scale is frozen at the value it had.";
+  /* What has to be known to read the sum, under surgery too. */
+  function conditions({ header }) {
+    const frozen = header.surgery.includes("no-layernorm") ? "" : "The final LayerNorm's scale is frozen at the value it had.";
+    const cut = header.surgery.includes("no-residual") ? "Without the residual connection only the last MLP reaches the end." : "";
+    return [frozen, cut].filter(Boolean).join(" ");
+  }
 
   /* "the logit of ‘·food’ minus that of ‘·yes’" */
   function asked(shown, position) {
@@ -138,7 +143,7 @@
       const [total, logit] = [shown.at("total", view.position()), shown.at("logit", view.position())];
       const what = shown.at("against", view.position()) < 0 ? "logit" : "logit difference";
       const error = Math.abs(total - logit);
-      return `Sum of the parts ${precise(total)}, the model's own ${what} ${precise(logit)}: they differ by ${error ? error.toExponential(1) : 0}. ${FROZEN}`;
+      return `Sum of the parts ${precise(total)}, the model's own ${what} ${precise(logit)}: they differ by ${error ? error.toExponential(1) : 0}. ${conditions(shown)}`;
     }
 
     const precise = (value) => value.toFixed(4).replace("-", "−");
@@ -176,7 +181,7 @@
       rowTitle: "layer",
       columnTitle: "head",
       scale: "signed",
-      max: () => Math.max(lab.extent(attribution.shown.arrays.heads.data.filter((_, i) => i % shape()[2] === view.position())), 1e-9),
+      max: () => lab.extent(attribution.shown.arrays.heads.data.filter((_, i) => i % shape()[2] === view.position())) || 1,
       unit: "logit",
       square: false,
       cellHeight: 26,
@@ -188,7 +193,7 @@
       filename: () => attribution.filename(`heads-position-${view.position()}`),
       label: "What each head adds to the logit difference: rows are layers, columns are heads",
     });
-    const hundredths = (x) => (Math.abs(x) < 0.005 ? "0" : x.toFixed(2).replace("-", "−"));
+    const hundredths = (x) => (Math.abs(x) < 0.005 ? "0" : Math.abs(x) < 100 ? x.toFixed(2).replace("-", "−") : lab.signed(x));
     const value = (layer, head) => attribution.shown.at("heads", layer, head, view.position());
     view.onCell(fig.paint);
     lab.on(["layer", "head"], fig.point);

@@ -71,8 +71,6 @@
     });
     lab.choices.on(["layers.color"], fig.paint);
     view.onCell(fig.point);
-    const cell = fig.element.closest("#layers-views > *"); // of the page's grid
-    view.lens.on(() => view.lens.shown && cell?.classList.toggle("kit-wide", view.lens.shown.tokens.length > SIDE_BY_SIDE));
     return fig;
   };
 
@@ -86,6 +84,8 @@
       point: (row) => row,
     });
     lab.choice(fig.controls, { name: "layers.color", label: "colour", values: COLORS });
+    const page = fig.element.closest("#layers-views");
+    lens.on(() => lens.shown && page?.classList.toggle("wide", lens.shown.tokens.length > SIDE_BY_SIDE));
   });
 
   // -- what one cell says ------------------------------------------------------------------------------

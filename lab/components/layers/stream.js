@@ -161,8 +161,10 @@
     }
 
     function note() {
-      const { error } = residual.shown.facts;
-      return `The shares at a point add up to 100%. The stream is the sum of its parts${error ? ` to within ${error.toExponential(1)}` : ", exactly"}.`;
+      const { header, facts } = residual.shown;
+      const { error } = facts;
+      const cut = header.surgery.includes("no-residual") ? "Without the residual connection the stream is only what was added last. " : "";
+      return `${cut}The shares at a point add up to 100%. The stream is the sum of its parts${error ? ` to within ${error.toExponential(1)}` : ", exactly"}.`;
     }
 
     function csv() {
@@ -231,7 +233,7 @@
       square: false,
       cellHeight: 18,
       scale: () => chosen().scale,
-      max: () => chosen().max ?? Math.max(lab.extent(chosen().values(residual.shown)), 1e-9),
+      max: () => chosen().max ?? (lab.extent(chosen().values(residual.shown)) || 1),
       show: (value) => chosen().show(value),
       describe: (r, c, value) => {
         const { points, components } = residual.shown.facts;

@@ -92,21 +92,19 @@
     const shared = sharedTuned();
     const { lens } = layers();
 
-    /* The mean over positions of each point's KL. */
+    /* The mean over positions of each point's KL; without the last point, where it is 0. */
     function nearness({ arrays }) {
       const { data, shape } = arrays.kl;
-      return Array.from({ length: shape[0] }, (_, p) => mean(data.subarray(p * shape[1], (p + 1) * shape[1])));
+      return Array.from({ length: shape[0] - 1 }, (_, p) => mean(data.subarray(p * shape[1], (p + 1) * shape[1])));
     }
 
+    const curve = (name, color, every, y) => ({ name, x: y.map((_, i) => every * i), y, color, points: true });
+
     function data() {
-      const plain = nearness(lens.shown);
       const names = layers.pointLabels(lens.shown.facts.points);
-      const series = [{ name: "logit lens", x: plain.map((_, i) => i), y: plain, color: "accent", points: true }];
-      if (shared.q.shown) {
-        const y = nearness(shared.q.shown);
-        series.push({ name: "tuned lens", x: y.map((_, i) => 2 * i), y, color: "attention-1", points: true });
-      }
-      return { series, xTitle: "read after", yTitle: "KL to final, nats", xTicks: names.map((name, i) => [i, name]), yRange: [0, 1.06 * Math.max(...series.flatMap(({ y }) => y), 1e-6)] };
+      const series = [curve("logit lens", "accent", 1, nearness(lens.shown))];
+      if (shared.q.shown) series.push(curve("tuned lens", "attention-1", 2, nearness(shared.q.shown)));
+      return { series, xTitle: "read after", yTitle: "KL to final, nats", xTicks: names.slice(0, -1).map((name, i) => [i, name]), xRange: [-0.4, names.length - 1.6], logY: true };
     }
 
     const fig = lab.lines(root, {
