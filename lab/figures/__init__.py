@@ -5,6 +5,17 @@ themes, a notebook and a file.
 """
 
 from lab.figures.attention import attention_arcs, attention_heatmap, head_kinds
+from lab.figures.attribution import attribution_bars, head_grid
+from lab.figures.lens import lens_grid
 from lab.figures.losses import Curve, loss_curves
 
-__all__ = ["Curve", "attention_arcs", "attention_heatmap", "head_kinds", "loss_curves"]
+__all__ = [
+    "Curve",
+    "attention_arcs",
+    "attention_heatmap",
+    "attribution_bars",
+    "head_grid",
+    "head_kinds",
+    "lens_grid",
+    "loss_curves",
+]
