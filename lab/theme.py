@@ -25,6 +25,10 @@ PALETTE: dict[str, tuple[str, str]] = {
     "danger": ("#b3261e", "#ff8a80"),
     "attention-0": ("#fcfbf8", "#0e141a"),
     "attention-1": ("#00494f", "#6ff3e6"),
+    "head-2": ("#0a7f86", "#45d3c8"),
+    "head-4": ("#8a6a00", "#d8b93c"),
+    "head-5": ("#b0357f", "#f191c6"),
+    "head-6": ("#4d7a1f", "#9ccf62"),
     "negative": ("#1f62b3", "#6aaefc"),
     "positive": ("#b94709", "#ff9147"),
 }

@@ -1,4 +1,4 @@
-/* What wall and head share: which head is large, captions, the legend, pictures to keep. */
+/* What wall and head share: which head is large, captions, pictures to keep. */
 (() => {
   "use strict";
 
@@ -7,10 +7,11 @@
   const listeners = new Set();
   let hovered = null;
 
-  /* [layer, head] under the hand, or pinned, or the first. */
+  /* [layer, head] under the hand, or pinned, or the first; of rollout, which has no heads, the column. */
   attention.selected = () => {
     const { layer, head } = lab.state;
-    return hovered ?? (layer === null ? [0, 0] : [layer, head]);
+    const [row, column] = hovered ?? (layer === null ? [0, 0] : [layer, head]);
+    return attention.chosen() === "rollout" && column > 1 ? [row, 0] : [row, column];
   };
 
   /* Show a head as long as the hand is on it; null: no longer. */
@@ -23,7 +24,7 @@
   attention.onSelect = (fn) => listeners.add(fn);
   lab.on(["layer", "head", "run"], () => attention.preview(null));
 
-  attention.seesFuture = () => attention.shown?.header.surgery.includes("no-causal-mask") ?? false;
+  attention.seesFuture = () => attention.picture()?.header.surgery.includes("no-causal-mask") ?? false;
 
   /* run · step · prompt · hook name · exactness */
   attention.caption = (hook) => {
@@ -35,21 +36,8 @@
   };
 
   attention.filename = () => {
-    const { header, step } = attention.shown;
-    return `${header.run}-step-${step}`;
-  };
-
-  /* The colour scale with its ends. */
-  lab.legend = () => {
-    const bar = lab.el("canvas", { width: 160, height: 1, "aria-hidden": "true" });
-    lab.onTheme(() => {
-      const ink = bar.getContext("2d");
-      const image = new ImageData(160, 1);
-      lab.color.paintAttention(image, Uint16Array.from({ length: 160 }, (_, i) => (i / 159) * 65535));
-      ink.putImageData(image, 0, 0);
-    });
-    const ends = [lab.el("span", {}, "0"), bar, lab.el("span", {}, "1")];
-    return lab.el("div", { class: "legend" }, ...ends, lab.el("span", { class: "what" }, "attention probability"));
+    const { header, step, name } = attention.picture();
+    return [header.run, `step-${step}`, ...(name === "pattern" ? [] : [name])].join("-");
   };
 
   // -- files -----------------------------------------------------------------------------------------

@@ -1,4 +1,5 @@
-/* One head, large: the query tokens down the side, the key tokens along the top, the number under the hand. */
+/* One head, large: the query tokens down the side, the key tokens along the top, the number under the hand. What its
+   numbers are is chosen above the wall. */
 lab.component("head", (root) => {
   "use strict";
 
@@ -36,7 +37,8 @@ lab.component("head", (root) => {
 
   let place = null; // geometry of the matrix in the plot: {left, top, cell, n}
   let hover = null; // [query, key] under the hand; key null: a token of the strip
-  let values = null; // probabilities * 65535, row by row
+  let picture = null; // what is shown: see attention.picture()
+  let values = null; // its numbers for this head, row by row
   let labels = [];
   let offscreen = new OffscreenCanvas(1, 1);
   let chipsOf = null; // the tokens that the strip was made for
@@ -52,7 +54,7 @@ lab.component("head", (root) => {
   root.matrix = () => place; // where the cells are, for whoever points at them from outside
 
   const cell = () => hover ?? pinned();
-  const probability = (query, key) => values[query * place.n + key] / 65535;
+  const number = (query, key) => picture.value(values[query * place.n + key]);
 
   // -- the matrix ------------------------------------------------------------------------------------
 
@@ -70,29 +72,39 @@ lab.component("head", (root) => {
   const labelFont = (weight = 400) => `${weight} 11px ${lab.css("--mono")}`;
 
   function paint() {
-    const { shown } = attention;
-    root.classList.toggle("waiting", !shown);
-    png.hidden = csv.hidden = !shown;
-    if (!shown) return;
-    const { header, step } = shown;
+    const next = attention.picture();
+    root.classList.toggle("waiting", !next);
+    png.hidden = csv.hidden = !next;
+    if (!next) return;
+    const { header, step } = next;
     const [layer, head] = attention.selected();
-    if (layer >= header.layers || head >= header.heads) return;
-    values = shown.pattern(layer, head);
-    if (chipsOf !== header.tokens) {
-      chipsOf = header.tokens;
+    if (layer >= next.layers || head >= next.columns.length) return;
+    picture = next;
+    values = picture.values(layer, head);
+    const text = header.tokens.join("\n");
+    if (chipsOf !== text) {
+      chipsOf = text;
       labels = header.tokens.map(lab.tokenText);
       hover = null;
       place = null;
-      fillStrip();
+      strip.replaceChildren(...lab.chips(header.tokens));
     }
-    place ??= measure(header.n);
+    place ??= measure(picture.n);
     if (!place.width) return (place = null);
     drawMatrix(base, place);
-    title.textContent = `Layer ${layer} · head ${head}`;
-    note.textContent = lab.state.layer === layer && lab.state.head === head ? "pinned" : "click a head to pin it";
-    caption.textContent = attention.caption(`blocks.${layer}.attn.hook_pattern[${head}]`);
+    title.textContent = picture.title(layer, head);
+    sayKind();
+    caption.textContent = picture.caption(picture.where(layer, head));
     point();
     root.dataset.painted = JSON.stringify([header.run, step, header.prompt, layer, head]);
+  }
+
+  function sayKind() {
+    if (!picture) return;
+    const [layer, head] = attention.selected();
+    const kind = picture.name === "rollout" ? "" : attention.kindOf(layer, head)?.kind;
+    const pin = lab.state.layer === layer && lab.state.head === head ? "pinned" : "click a head to pin it";
+    note.textContent = kind ? `${kind} · ${pin}` : pin;
   }
 
   function prepare(canvas, { width, height }) {
@@ -117,7 +129,11 @@ lab.component("head", (root) => {
   function drawOn(ink, { n, left, top, cell: side }) {
     if (offscreen.width !== n) offscreen = new OffscreenCanvas(n, n);
     const image = new ImageData(n, n);
-    lab.color.paintAttention(image, values);
+    picture.paint(image, values);
+    if (picture.name === "scores") {
+      ink.fillStyle = lab.css("--sunken"); // shows where the mask hides
+      ink.fillRect(left, top, side * n, side * n);
+    }
     offscreen.getContext("2d").putImageData(image, 0, 0);
     ink.imageSmoothingEnabled = false;
     ink.drawImage(offscreen, left, top, side * n, side * n);
@@ -179,8 +195,8 @@ lab.component("head", (root) => {
       ? "Point at a cell to read its number, or at a token below."
       : key === null
         ? `the query ‘${labels[query]}’ (position ${query}) and where it looks`
-        : `the query ‘${labels[query]}’ looks at ‘${labels[key]}’: ${lab.number(probability(query, key))}`;
-    readout.title = at && key !== null ? `position ${query} looks at position ${key}; exact to 1/65\u202f535` : "";
+        : picture.say(labels[query], labels[key], number(query, key));
+    readout.title = at && key !== null ? `query at position ${query}, key at position ${key}; ${picture.exact}` : "";
     root.dataset.value = at && key !== null ? String(values[query * place.n + key]) : "";
     tint(at);
   }
@@ -249,10 +265,6 @@ lab.component("head", (root) => {
 
   // -- the token strip -------------------------------------------------------------------------------
 
-  function fillStrip() {
-    strip.replaceChildren(...lab.chips(chipsOf));
-  }
-
   strip.addEventListener("pointerover", (event) => {
     const chip = event.target.closest(".chip");
     hover = chip ? [Number(chip.dataset.position), null] : null;
@@ -263,14 +275,15 @@ lab.component("head", (root) => {
     point();
   });
 
-  /* Each token in the colour of how much the query looks at it. */
+  /* Each token in the colour of its number in the query's row. */
   function tint(at) {
     const [query, key] = at ?? [null, null];
     [...strip.children].forEach((chip, position) => {
-      const p = query === null ? 0 : probability(query, position);
-      chip.style.background = query === null ? "" : `rgb(${lab.color.attention(p).join(" ")})`;
-      chip.style.color = p > 0.45 ? "var(--paper)" : "";
-      chip.title = query === null ? "" : `‘${labels[query]}’ looks at ‘${labels[position]}’: ${lab.number(p)}`;
+      const value = query === null ? -Infinity : number(query, position);
+      const rgb = value === -Infinity ? null : lab.ink.valueColor(picture.scale, value, picture.max);
+      chip.style.background = rgb ? `rgb(${rgb.join(" ")})` : "";
+      chip.style.color = rgb ? `var(--${lab.ink.contrast(rgb)})` : "";
+      chip.title = query === null ? "" : picture.say(labels[query], labels[position], value);
       chip.classList.toggle("query", position === query);
       chip.classList.toggle("key", position === key);
     });
@@ -281,23 +294,26 @@ lab.component("head", (root) => {
   const filename = () => `${attention.filename()}-L${attention.selected()[0]}H${attention.selected()[1]}`;
 
   function savePng() {
-    const picture = lab.picture(place.left + place.cell * place.n + 2, place.height, caption.textContent);
-    drawOn(picture.ink, place);
-    picture.save(`${filename()}.png`);
+    const paper = lab.picture(place.left + place.cell * place.n + 2, place.height, caption.textContent);
+    drawOn(paper.ink, place);
+    paper.save(`${filename()}.png`);
   }
+
+  const numeral = (value) => (picture.name === "pattern" ? value.toFixed(6) : String(value));
 
   function saveCsv() {
     const quote = (text) => `"${text.replaceAll('"', '""')}"`;
     const names = labels.map((label, i) => quote(`${i} ${label}`));
     const rows = names.map((name, query) =>
-      [name, ...names.map((_, key) => probability(query, key).toFixed(6))].join(","),
+      [name, ...names.map((_, key) => numeral(number(query, key)))].join(","),
     );
     const text = [[quote("query \\ key"), ...names].join(","), ...rows, ""].join("\n");
     lab.save(new Blob([text], { type: "text/csv" }), `${filename()}.csv`);
   }
 
-  attention.on(paint);
+  attention.onPicture(paint);
   attention.onSelect(paint);
+  attention.kinds().on(sayKind);
   lab.on(["query", "key"], point);
   lab.onTheme(paint);
   new ResizeObserver(() => {

@@ -1,4 +1,5 @@
-/* The wall: every layer's heads as thumbnails, a row for each layer. Hover previews a head, a click pins it. */
+/* The wall: every layer's heads as thumbnails, a row for each layer, with what kind of head each is. Hover previews a
+   head, a click pins it. */
 lab.component("wall", (root) => {
   "use strict";
 
@@ -10,25 +11,39 @@ lab.component("wall", (root) => {
   const caption = lab.el("p", { class: "caption" });
   const save = lab.el("button", { type: "button", class: "plain", onclick: savePng }, "Save PNG");
   const foot = lab.el("div", { class: "foot" }, lab.el("div", {}, caption, status), save);
-  root.append(lab.legend(), grid, foot);
+  const legend = lab.el("canvas", { class: "legend", role: "img" });
+  lab.choice(root, { name: "attention.show", label: "Show", values: attention.SHOWN });
+  root.append(legend, grid, foot);
 
-  let shape = "";
-  let thumbs = []; // {layer, head, button, ink}
+  let shape = ""; // layers and columns of the thumbnails
+  let model = ""; // layers and heads of the run they were made for
+  let thumbs = []; // {layer, head, button, canvas, ink, badge}
   let image = null;
 
   // -- building --------------------------------------------------------------------------------------
 
-  function build(layers, heads) {
-    shape = `${layers}x${heads}`;
-    grid.style.setProperty("--heads", heads);
-    grid.replaceChildren(lab.el("span", {}));
-    for (let head = 0; head < heads; head++) grid.append(lab.el("span", { class: "axis" }, `H${head}`));
+  /* As many thumbnails as there is to show; while that is not known, those that are there, or the run's heads. */
+  function fit({ n_layers: layers, n_heads: heads }, columns) {
+    if (!columns && model === `${layers}x${heads}`) return;
+    model = `${layers}x${heads}`;
+    columns ??= Array.from({ length: heads }, (_, head) => `H${head}`);
+    const wanted = JSON.stringify([layers, columns]);
+    if (shape === wanted) return;
+    shape = wanted;
+    build(layers, columns, heads);
+  }
+
+  function build(layers, columns, heads) {
+    grid.style.setProperty("--heads", columns.length);
+    // Thumbnails of fewer columns than heads are as large as those of the heads.
+    grid.style.maxWidth = columns.length < heads ? `${Math.max(40, (100 * columns.length) / heads)}%` : "";
+    grid.replaceChildren(lab.el("span", {}), ...columns.map((name) => lab.el("span", { class: "axis" }, name)));
     thumbs = [];
     for (let layer = 0; layer < layers; layer++) {
-      grid.append(lab.el("span", { class: "axis" }, `L${layer}`));
-      for (let head = 0; head < heads; head++) grid.append(thumb(layer, head));
+      grid.append(lab.el("span", { class: "axis" }, `L${layer}`), ...columns.map((_, head) => thumb(layer, head)));
     }
     mark();
+    showKinds();
   }
 
   function thumb(layer, head) {
@@ -45,8 +60,9 @@ lab.component("wall", (root) => {
       onblur: () => attention.preview(null),
       onkeydown: (event) => walk(event, layer, head),
     });
-    button.append(canvas);
-    thumbs.push({ layer, head, button, canvas, ink: canvas.getContext("2d") });
+    const badge = lab.el("span", { class: "badge" });
+    button.append(canvas, badge);
+    thumbs.push({ layer, head, button, canvas, badge, ink: canvas.getContext("2d") });
     return button;
   }
 
@@ -76,54 +92,84 @@ lab.component("wall", (root) => {
     }
   }
 
+  /* What kind of head each is, in a corner of its thumbnail. */
+  function showKinds() {
+    const heads = attention.chosen() !== "rollout";
+    for (const { layer, head, badge, button } of thumbs) {
+      const found = heads ? attention.kindOf(layer, head) : null;
+      badge.textContent = found?.kind ? attention.shortKind(found.kind) : "";
+      button.title = found ? attention.kindInWords(layer, head) : "";
+    }
+    count();
+  }
+
   // -- painting --------------------------------------------------------------------------------------
 
   function paint() {
-    const { shown, problem } = attention;
+    const picture = attention.picture();
     const run = lab.run();
-    root.classList.toggle("waiting", !shown);
-    if (run?.n_layers && shape !== `${run.n_layers}x${run.n_heads}`) build(run.n_layers, run.n_heads);
-    if (shown) {
-      const { header } = shown;
-      if (image?.width !== header.n) image = new ImageData(header.n, header.n);
+    root.classList.toggle("waiting", !picture);
+    if (run?.n_layers) fit(run, picture?.columns);
+    if (picture) {
+      const { header, n } = picture;
+      if (image?.width !== n) image = new ImageData(n, n);
       for (const { layer, head, canvas, ink } of thumbs) {
-        if (canvas.width !== header.n) canvas.width = canvas.height = header.n;
-        lab.color.paintAttention(image, shown.pattern(layer, head));
+        if (canvas.width !== n) canvas.width = canvas.height = n;
+        picture.paint(image, picture.values(layer, head));
         ink.putImageData(image, 0, 0);
       }
       grid.classList.toggle("future", attention.seesFuture());
-      root.dataset.painted = JSON.stringify([header.run, shown.step, header.prompt]);
+      grid.classList.toggle("holes", picture.name === "scores");
+      root.dataset.painted = JSON.stringify([header.run, picture.step, header.prompt]);
+      drawLegend(picture);
     }
-    caption.textContent = shown ? attention.caption("blocks.*.attn.hook_pattern") : "";
-    const trouble = problem ?? run?.error;
-    status.textContent = trouble ?? (shown ? progress() : waiting(run));
+    caption.textContent = picture ? picture.caption(picture.everywhere) : "";
+    const trouble = attention.trouble() ?? run?.error;
+    status.textContent = trouble ?? (picture ? progress() : waiting(run));
     status.classList.toggle("trouble", Boolean(trouble));
-    save.hidden = !shown;
-    root.dataset.have = attention.progress().have;
+    save.hidden = !picture;
+    count();
+  }
+
+  let drawn = ""; // what the legend shows
+
+  function drawLegend({ name, scale, max, unit }) {
+    const next = JSON.stringify([name, max, lab.isDark()]);
+    if (next === drawn) return;
+    drawn = next;
+    const [width, height] = [Math.min(420, root.clientWidth || 420), scale === "signed" ? 28 : 20];
+    legend.style.cssText = `width:${width}px;height:${height}px`;
+    lab.drawScale(lab.ink.onCanvas(legend, width, height), 0, 4, { scale, max, unit, none: name === "scores" });
+    legend.setAttribute("aria-label", `Colours: ${unit}, up to ${lab.number(max)}`);
+  }
+
+  /* How many checkpoints are in the browser with all that is drawn here. */
+  function count() {
+    root.dataset.have = Math.min(attention.have().have, attention.kinds().progress().have);
   }
 
   const waiting = (run) => (!run ? NO_RUN : run.steps.length ? "computing …" : NO_STEP);
 
   function progress() {
-    const { have, of } = attention.progress();
+    const { have, of } = attention.have();
     return have < of ? `${have} of ${of} checkpoints are in the browser` : `all ${of} checkpoints are in the browser`;
   }
 
   // -- saving ----------------------------------------------------------------------------------------
 
   function savePng() {
-    const { header } = attention.shown;
-    const side = Math.max(96, header.n);
+    const { n, layers, columns } = attention.picture();
+    const side = Math.max(96, n);
     const [left, top, gap] = [28, 20, 6];
-    const width = left + header.heads * (side + gap);
-    const picture = lab.picture(width, top + header.layers * (side + gap), caption.textContent);
+    const width = left + columns.length * (side + gap);
+    const picture = lab.picture(width, top + layers * (side + gap), caption.textContent);
     const { ink } = picture;
     ink.font = `12px ${lab.css("--ui")}`;
     ink.imageSmoothingEnabled = false;
     for (const { layer, head, canvas } of thumbs) {
       const [x, y] = [left + head * (side + gap), top + layer * (side + gap)];
       ink.fillStyle = lab.css("--ink-2");
-      if (layer === 0) ink.fillText(`H${head}`, x, top - 6);
+      if (layer === 0) ink.fillText(columns[head], x, top - 6);
       if (head === 0) ink.fillText(`L${layer}`, 0, y + side / 2 + 4);
       ink.drawImage(canvas, x, y, side, side);
       ink.strokeStyle = lab.css("--hairline");
@@ -142,7 +188,8 @@ lab.component("wall", (root) => {
   }
 
   lab.onReady(paint);
-  attention.on(paint);
+  attention.onPicture(paint);
   attention.onSelect(mark);
+  attention.kinds().on(showKinds);
   lab.onTheme(paint);
 });

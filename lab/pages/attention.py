@@ -1,4 +1,4 @@
-"""Attention: every head of the model at once, one of them large, at every step of its training."""
+"""Attention: every head of the model at once, one of them large, what kind each is, and one number taken apart."""
 
 from __future__ import annotations
 
@@ -18,3 +18,11 @@ def build(view: gr.JSON) -> None:
     with gr.Column(elem_classes="attention-views"):
         place("wall")
         place("head")
+    with gr.Column(elem_classes="attention-more"):
+        with gr.Column(elem_classes="attention-side"):
+            place("attention-arcs")
+            place("attention-development")
+        with gr.Column(elem_classes="attention-side"):
+            place("attention-kinds")
+            place("attention-flow")
+    place("attention-stages")
