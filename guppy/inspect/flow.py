@@ -83,7 +83,7 @@ QUESTIONS = (
         "Attention flow: the largest flow from one position to each input token.",
         _ask,
         hooks="blocks.*.attn.hook_pattern",
-        exactness="exact to 1e-5",
+        exactness="approximate: to 1e-5",
         options=(
             Option("query", int, -1, "the position it starts from; below 0 from the end"),
             Option("layer", int, -1, "the layer after which it starts; below 0 from the end"),

@@ -217,7 +217,7 @@ QUESTIONS = (
         "What kind of head each head is: scores on repeated random tokens and short conversations.",
         _ask,
         hooks="blocks.*.attn.hook_pattern",
-        exactness="measured on rows of its own",
+        exactness="exact, on texts of its own",
         options=(Option("seed", int, 0, "seed of the random tokens"),),
         prompt=False,
     ),
