@@ -8,14 +8,24 @@ from lab.figures.attention import attention_arcs, attention_heatmap, head_kinds
 from lab.figures.attribution import attribution_bars, head_grid
 from lab.figures.lens import lens_grid
 from lab.figures.losses import Curve, loss_curves
+from lab.figures.memory import memory_treemap
+from lab.figures.sampling import next_token_bars, surprise_bars
+from lab.figures.weights import copying_scores, embedding_map, singular_values, weight_histogram
 
 __all__ = [
     "Curve",
     "attention_arcs",
     "attention_heatmap",
     "attribution_bars",
+    "copying_scores",
+    "embedding_map",
     "head_grid",
     "head_kinds",
     "lens_grid",
     "loss_curves",
+    "memory_treemap",
+    "next_token_bars",
+    "singular_values",
+    "surprise_bars",
+    "weight_histogram",
 ]
