@@ -96,15 +96,19 @@ def patch(
             "choose other prompts or other answers."
         )
     source, base = tapes if direction == "denoise" else reversed(tapes)
+    unpatched = worst if direction == "denoise" else best
+    # Under the mask both runs are the same before the first token that differs: there is nothing to patch.
+    same = int((clean != corrupted).nonzero()[0]) if model.causal and site in POSITION_SITES else 0
     rows = []
     for layer in layers:
         put = {place.format(layer): source[place.format(layer)][0] for place in places}
         if site == PARTS:
             swaps = each_part(model, layer, put)
         else:
-            swaps = [Swap(name, _one_each(site, value), value) for name, value in put.items()]
+            swaps = [Swap(name, _one_each(site, value)[same:], value) for name, value in put.items()]
         stream = base[RESID_PRE.format(layer)]
-        rows.append(swapped(model, stream, layer, swaps, lambda x: x[:, -1, answer] - x[:, -1, wrong], last=True))
+        found = swapped(model, stream, layer, swaps, lambda x: x[:, -1, answer] - x[:, -1, wrong], last=True)
+        rows.append(torch.cat([found.new_full((same,), unpatched), found]))
     logit_diff = torch.stack(rows)
     names = part_names(model)
     return Patching(
