@@ -17,6 +17,7 @@ from guppy.model import Guppy
 from guppy.tokenizer import Tokenizer
 
 SCALE, NEURONS = "ln_final.hook_scale", "blocks.{}.mlp.hook_post"
+FROZEN = "exact, with the final LayerNorm's scale frozen"
 TOP = 10
 
 
@@ -61,6 +62,8 @@ class Attribution:
     top_ids: Int64[Tensor, "pos k"]
     """The model's most probable tokens, to choose from."""
     top_probs: Float[Tensor, "pos k"]
+    exactness: str
+    """What was held fixed so that the logit is a sum."""
     words: dict[str, str] | None = None
     """The text of every token id that is named here, if a tokenizer was at hand."""
 
@@ -106,7 +109,7 @@ def attribution(
     # Nothing of a component counts that the end of the stream does not carry, as it is without the residual.
     carried = dict(zip(stream.components, stream.carried[-1].tolist(), strict=True))
     embed, pos_embed = ((tape[name][0] * direction).sum(-1) * carried[name] for name in EMBEDDINGS)
-    heads, attn_bias, mlp, mlp_bias, each = [], [], [], [], []
+    heads, attn_bias, mlp, mlp_bias, named = [], [], [], [], []
     for layer, block in enumerate(model.blocks):
         attends = carried[ATTN_OUT.format(layer)] and is_on(tape, ATTN_OUT.format(layer))
         thinks = carried[MLP_OUT.format(layer)] and is_on(tape, MLP_OUT.format(layer))
@@ -115,9 +118,10 @@ def attribution(
         )
         heads.append(einsum(tape[Z.format(layer)][0], reads, "pos head d_head, pos head d_head -> head pos") * attends)
         attn_bias.append(direction @ block.attn.out.bias * attends)
-        each.append(tape[NEURONS.format(layer)][0] * (direction @ block.mlp.down.weight) * thinks)  # (pos, d_mlp)
-        mlp.append(each[-1].sum(-1))
+        written = tape[NEURONS.format(layer)][0] * (direction @ block.mlp.down.weight) * thinks  # (pos, d_mlp)
+        mlp.append(written.sum(-1))
         mlp_bias.append(direction @ block.mlp.down.bias * thinks)
+        named.append(_largest(written, tape[NEURONS.format(layer)][0], layer, neurons))
     heads, attn_bias, mlp, mlp_bias = (torch.stack(parts) for parts in (heads, attn_bias, mlp, mlp_bias))
     total = embed + pos_embed + heads.sum((0, 1)) + (attn_bias + mlp + mlp_bias).sum(0) + ln_bias
     top = logits.softmax(-1).topk(min(TOP, logits.shape[-1]), dim=-1)
@@ -135,9 +139,10 @@ def attribution(
         mlp=mlp,
         mlp_bias=mlp_bias,
         ln_bias=ln_bias,
-        **_top_neurons(tape, torch.stack(each, dim=1), neurons),
+        **_largest_of_all(named, neurons),
         top_ids=top.indices,
         top_probs=top.values,
+        exactness=FROZEN if SCALE in tape else "exact",
     )
 
 
@@ -178,17 +183,24 @@ def _read_by(
     return (gained - gained.mean(-1, keepdim=True)) / scale[0], unembed @ norm.bias, scale[0, :, 0]
 
 
-def _top_neurons(tape: dict[str, Tensor], parts: Float[Tensor, "pos layer d_mlp"], k: int) -> dict[str, Tensor]:
-    d_mlp = parts.shape[-1]
-    activations = torch.stack([tape[NEURONS.format(layer)][0] for layer in range(parts.shape[1])], dim=1).flatten(1)
-    parts = parts.flatten(1)  # (pos, layer * d_mlp)
-    top = parts.abs().topk(min(k, parts.shape[-1]), dim=-1).indices
+def _largest(
+    written: Float[Tensor, "pos d_mlp"], activations: Float[Tensor, "pos d_mlp"], layer: int, k: int
+) -> dict[str, Tensor]:
+    """The neurons of one layer that write most: a whole model's neurons at every position would fill the memory."""
+    top = written.abs().topk(min(k, written.shape[-1]), dim=-1).indices  # (pos, k)
     return {
-        "neuron_layer": top // d_mlp,
-        "neuron": top % d_mlp,
-        "neuron_part": parts.gather(-1, top),
+        "neuron_layer": torch.full_like(top, layer),
+        "neuron": top,
+        "neuron_part": written.gather(-1, top),
         "neuron_activation": activations.gather(-1, top),
     }
+
+
+def _largest_of_all(named: list[dict[str, Tensor]], k: int) -> dict[str, Tensor]:
+    together = {name: torch.cat([layer[name] for layer in named], dim=-1) for name in named[0]}
+    part = together["neuron_part"]
+    top = part.abs().topk(min(k, part.shape[-1]), dim=-1).indices
+    return {name: values.gather(-1, top) for name, values in together.items()}
 
 
 def token_named(tokenizer: Tokenizer, text: str) -> int | None:
@@ -222,7 +234,7 @@ QUESTIONS = (
         "Direct logit attribution: which parts of the model wrote the logit of a token, or the difference of two.",
         _ask_attribution,
         hooks="blocks.*.hook_*_out",
-        exactness="exact, with the final LayerNorm's scale frozen",
+        exactness=FROZEN,
         options=(
             Option("token", str, "", "Its text, or #id; nothing: the most probable one at each position."),
             Option("against", str, "", "The token whose logit is subtracted; nothing: the most probable other one."),

@@ -37,11 +37,12 @@ if TYPE_CHECKING:
 FOLDER = "derived/tuned_lens"
 VERSION = 1
 """Of what is learned and how it is kept: lenses of another version are not used."""
-STEPS, ROWS = 150, 16
+STEPS, ROWS = 60, 16
 WARM_TOKENS = 8192
 """Tokens on which the translators begin: as the linear maps that predict the last stream best."""
 HELDOUT_TOKENS = 4096
-RATE = 1e-3
+RATE = 5e-3
+"""Adam's at first, up to a width of 128; beyond, in inverse proportion to the width."""
 RIDGE = 1e-3
 """Of the mean square of a stream's dimensions, added to each, so that few tokens already give a map."""
 
@@ -108,10 +109,11 @@ def train_tuned_lens(
     heldout = _heldout(model, corpus)
     weight, bias = _regression(model, _enough(_training(model, sampler, device), WARM_TOKENS))
     weight.requires_grad_(), bias.requires_grad_()
-    optimizer = torch.optim.Adam([weight, bias], lr=RATE)
+    rate = RATE * min(1, 128 / model.config.d_model)
+    optimizer = torch.optim.Adam([weight, bias], lr=rate)
     tokens = WARM_TOKENS
     for step, streams in zip(range(steps), _training(model, sampler, device), strict=False):
-        optimizer.param_groups[0]["lr"] = RATE * (1 - step / steps)
+        optimizer.param_groups[0]["lr"] = rate * (1 - step / steps)
         loss = _divergence(model, streams, weight, bias).sum()  # of each translator by itself: they share nothing
         optimizer.zero_grad()
         loss.backward()

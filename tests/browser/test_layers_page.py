@@ -97,6 +97,18 @@ def test_the_parts_add_up_to_the_logit(page: Page, lab) -> None:
     assert written == pytest.approx(float(chosen.heads[2, 1, -1]), rel=5e-3, abs=1e-6)
 
 
+def test_a_neuron_opens_on_its_own_page(page: Page, lab) -> None:
+    found: Attribution = ask(open_run(lab.root / "tiny"), "attribution", PROMPT, 40)
+    page.goto(f"{lab.url}?page=layers&run=tiny&step=40")
+    ready(page)
+    bars = painted(page, "neurons").locator(".kit-plot")
+    bars.hover(position={"x": 20, "y": 32})
+    layer, neuron = int(found.neuron_layer[-1, 0]), int(found.neuron[-1, 0])
+    expect(page.locator(".lab-layers-neurons .kit-readout")).to_contain_text(f"neuron {layer}.{neuron} writes")
+    bars.click(position={"x": 20, "y": 32})
+    page.wait_for_url(f"**page=neurons**v.neurons.layer={layer}**v.neurons.neuron={neuron}**")
+
+
 def test_what_cannot_be_compared_is_said(page: Page, lab, console) -> None:
     console.allow("status of 400|Failed to load resource")
     page.goto(f"{lab.url}?page=layers&run=tiny&step=40&v.layers.token=hungry%20hungry%20hippo")

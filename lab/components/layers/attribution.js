@@ -217,9 +217,16 @@
           label: `L${shown.at("neuron_layer", position, i)} ${shown.at("neuron", position, i)}`,
           value: shown.at("neuron_part", position, i),
           note: `activation ${lab.signed(shown.at("neuron_activation", position, i))}`,
+          layer: shown.at("neuron_layer", position, i),
+          neuron: shown.at("neuron", position, i),
         }));
       },
-      describe: ({ label, value, note }) => `neuron ${label.slice(1).replace(" ", ".")} writes ${lab.signed(value)} of the logit · ${note}`,
+      describe: ({ layer, neuron, value, note }) => `neuron ${layer}.${neuron} writes ${lab.signed(value)} of the logit · ${note}`,
+      click: ({ layer, neuron }) => {
+        lab.choices.set({ "neurons.layer": String(layer), "neurons.neuron": String(neuron) });
+        lab.set({ page: "neurons" });
+      },
+      note: () => "A click opens the neuron on its own page.",
       filename: () => attribution.filename(`neurons-position-${view.position()}`),
       label: "The twenty neurons that add most to the logit difference",
     });
