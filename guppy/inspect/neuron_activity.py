@@ -167,7 +167,7 @@ class Activity:
     counts: Int64[Tensor, "layer neuron bin"]
     """Tokens by activation: bin 0 where it is not active, bin i + 1 from `edges[i]` to below `edges[i + 1]`."""
     edges: Float[Tensor, " edge"]
-    """0, then powers of 2 and the middles between them; beyond the last there is one bin for all."""
+    """0, then half octaves, from 2**-8 to 2**6; beyond the last there is one bin for all."""
     tokens: int
     """How many were read."""
     texts: int
@@ -178,9 +178,7 @@ class Activity:
 
 def histogram_edges() -> Float[Tensor, " edge"]:
     """The edges of `Activity`'s bins."""
-    octaves = 2.0 ** torch.arange(LOWEST, HIGHEST)
-    inner = torch.stack([octaves, 1.5 * octaves], dim=1).flatten()
-    return torch.cat([torch.zeros(1), inner, torch.tensor([2.0**HIGHEST])])
+    return torch.cat([torch.zeros(1), 2.0 ** (torch.arange(2 * LOWEST, 2 * HIGHEST + 1) / 2)])
 
 
 class Tally:
@@ -198,9 +196,9 @@ class Tally:
         flat = post.flatten(0, 1).contiguous()
         self.sum[layer] += flat.sum(0)
         torch.maximum(self.largest[layer], flat.amax(0), out=self.largest[layer])
-        # A float's first bits are its sign, its power of two, and in which half of the octave it lies.
-        bins = flat.view(torch.int32) >> 22
-        bins -= 2 * (LOWEST + 127) - 2
+        # A float begins with its sign and its power of two; that of a square counts half octaves.
+        bins = (flat * flat).view(torch.int32) >> 23
+        bins -= 2 * LOWEST + 127 - 2
         bins.clamp_(1, self.bins - 1).mul_(flat > 0).add_(self._places)
         self.counts[layer] += bins.flatten().bincount(minlength=self.counts[layer].numel()).view_as(self.counts[layer])
 

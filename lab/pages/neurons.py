@@ -19,7 +19,8 @@ def build(view: gr.JSON) -> None:
         place("neuron-map")
         place("neuron-one")
     place("neuron-words")
+    place("neuron-texts")
     with gr.Column(elem_classes="kit-grid"):
         place("neuron-strongest")
-        place("neuron-texts")
-    place("neuron-counts")
+        place("neuron-histogram")
+    place("neuron-layers")

@@ -231,7 +231,7 @@ def test_activity_by_brute_force(act_fn):
     assert found.dead[0, 4] and found.saturated[1, 5] and found.share[1, 6] == 1
     assert torch.equal(found.dead, (every <= 0).all(1)) and torch.equal(found.saturated, found.share > 0.9)
     edges = [*found.edges.tolist(), float("inf")]
-    assert edges[:3] == [0, 2**-8, 1.5 * 2**-8] and edges[-2] == 64
+    assert edges[:2] == [0, 2**-8] and edges[2] == pytest.approx(2**-7.5) and edges[-2] == 64
     for layer, neuron in ((0, 3), (1, 5), (1, 6), (0, 4)):
         values = every[layer, :, neuron].numpy()
         counts = found.counts[layer, neuron].tolist()

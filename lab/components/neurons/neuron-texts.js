@@ -109,7 +109,7 @@ lab.component("neuron-texts", (root) => {
   }
 
   top.on(paint);
-  page.on(paint);
+  page.on(paintWork);
   page.all.on(paint);
   lab.choices.on(["neurons.texts"], paint);
   lab.onTheme(paint);

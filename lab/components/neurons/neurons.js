@@ -39,7 +39,7 @@
     function automatic() {
       const { header } = all.shown;
       const key = JSON.stringify([header.run, header.prompt]);
-      if (natural?.key !== key) natural = { key, at: page.strongest(shape()[1] - 1, "written", 1)[0].at };
+      if (natural?.key !== key) natural = { key, at: strongest(shape()[1] - 1, "written", 1)[0].at };
       return natural.at;
     }
 
@@ -72,17 +72,6 @@
 
     /* What a neuron does at each position. */
     const track = ([layer, neuron]) => Array.from({ length: shape()[1] }, (_, pos) => all.shown.at("activation", layer, pos, neuron));
-
-    // -- answers that follow -------------------------------------------------------------------------
-
-    const named = (at) => at && { layer: at[0], neuron: at[1] };
-    const one = lab.question("neuron", { page: PAGE, scrub: true, options: () => named(chosen()) });
-    const activity = lab.question("neuron-activity", {
-      page: PAGE,
-      prompt: false,
-      options: () => (index() ? { texts: 0 } : null),
-    });
-    const top = lab.question("neuron-top", { page: PAGE, prompt: false, options: () => (index() ? named(chosen()) : null) });
 
     // -- the index -----------------------------------------------------------------------------------
 
@@ -124,6 +113,17 @@
       tell();
     }
 
+    // -- answers that follow -------------------------------------------------------------------------
+
+    const named = (at) => at && { layer: at[0], neuron: at[1] };
+    const one = lab.question("neuron", { page: PAGE, scrub: true, options: () => named(chosen()) });
+    const activity = lab.question("neuron-activity", {
+      page: PAGE,
+      prompt: false,
+      options: () => (index() ? { texts: 0 } : null),
+    });
+    const top = lab.question("neuron-top", { page: PAGE, prompt: false, options: () => (index() ? named(chosen()) : null) });
+
     const page = {
       all,
       one,
@@ -151,6 +151,9 @@
         tell();
       },
       title: ([layer, neuron]) => `Layer ${layer} · neuron ${neuron}`,
+      /* What stands in place of numbers that only the index tells. */
+      untold: "Known as soon as the index above is built.",
+      plain: (x) => String(Number(x.toPrecision(3))),
       percent: (share) => `${lab.number(100 * share)}%`,
       /* fn() when another neuron is seen, or more is known of the index; returns unsubscribe. */
       on: (fn) => {
