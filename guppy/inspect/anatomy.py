@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int64
 from torch import Tensor
 
 from guppy.errors import GuppyError
-from guppy.hooks import record
+from guppy.hooks import HookPoint, intervene, record
 from guppy.inspect.asking import Option, Question, Subject
 from guppy.model import Guppy, LayerNorm
 
@@ -33,7 +33,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Reading:
-    """A model's one pass over one text, all that passed its hook points; `layer` is the one that is looked at."""
+    """A model's one pass over one text: what passed its hook points, all of them in one layer."""
 
     model: Guppy
     ids: Int64[Tensor, " pos"]
@@ -68,6 +68,10 @@ class Reading:
         return torch.einsum("hd,khd->hk", q, k) * self.model.blocks[self.layer].attn.scale
 
 
+def _only_listening(_value: Tensor, _point: HookPoint) -> None:
+    """A hook that changes nothing."""
+
+
 @torch.no_grad()
 def read(model: Guppy, ids: Int64[Tensor, " pos"], layer: int) -> Reading:
     """Run the model over a text and keep what passes. Raises GuppyError on a layer that is not there, on a text that
@@ -76,8 +80,9 @@ def read(model: Guppy, ids: Int64[Tensor, " pos"], layer: int) -> Reading:
         raise GuppyError(f"There is no layer {layer}; the model has layers 0 to {model.config.n_layers - 1}.")
     if model.training and model.config.dropout:
         raise GuppyError("The model is in training mode and drops numbers at random; call model.eval() first.")
-    # Everything, whatever the layer: the same number is then the same to the last bit, wherever it is met.
-    with record(model, ["*"]) as tape:
+    hooks = ["hook_embed", "hook_pos_embed", "blocks.*.hook_resid_*", f"blocks.{layer}.*", "ln_final.*"]
+    # All layers are listened to, only one is kept: a number is then the same to the last bit wherever it is met.
+    with intervene(model, [("*", _only_listening)]), record(model, hooks) as tape:
         logits = model(ids[None])[0]
     return Reading(model, ids, layer, tape, logits)
 
@@ -317,6 +322,8 @@ class AnatomyInWords(Anatomy):
 
     token: str
     listed_tokens: list[str]
+    hooks: str
+    """Which hook points were read."""
 
 
 @dataclass(frozen=True)
@@ -330,7 +337,8 @@ def _ask_anatomy(subject: Subject, layer: int, pos: int, head: int, top: int, al
     found = anatomy(subject.model, subject.ids, layer, pos, head, top, asked)
     known = {field.name: getattr(found, field.name) for field in fields(Anatomy)}
     listed = subject.tokenizer.token_strings(found.listed.tolist())
-    return AnatomyInWords(**known, token=subject.tokens[found.pos], listed_tokens=listed)
+    token, hooks = subject.tokens[found.pos], f"blocks.{found.layer}.*"
+    return AnatomyInWords(**known, token=token, listed_tokens=listed, hooks=hooks)
 
 
 def _ask_vocabulary(subject: Subject) -> Vocabulary:
@@ -346,7 +354,7 @@ QUESTIONS = (
         "anatomy",
         "One token's way through the network: every vector of one layer, and the logits.",
         _ask_anatomy,
-        hooks="blocks.{layer}.*",
+        hooks="*",
         options=(
             LAYER,
             POS,

@@ -43,7 +43,6 @@ _LAYERNORM = {
     "_scale": ((LayerNorm.forward, "(x.pow(2).mean(-1, keepdim=True) + self.eps).sqrt()"),),
     "_normalized": ((LayerNorm.forward, "self.hook_normalized(x / scale)"),),
 }
-_QKV = ((Attention.forward, "self.qkv(x)"),)
 _ADD = (Block.add, "stream + out if self.residual else out")
 
 _PLACES: dict[str, tuple[tuple[Callable[..., object], str], ...]] = {
@@ -53,9 +52,8 @@ _PLACES: dict[str, tuple[tuple[Callable[..., object], str], ...]] = {
     "resid_pre": ((Block.forward, "self.hook_resid_pre(x)"),),
     **{f"{norm}{end}": places for norm in NORMS for end, places in _LAYERNORM.items()},
     **{norm: ((LayerNorm.forward, "* self.weight + self.bias"),) for norm in NORMS},
-    "q": _QKV,
-    "k": _QKV,
-    "v": _QKV,
+    "layernorm_off": ((LayerNorm.forward, "if not self.on:"), (LayerNorm.forward, "return x")),
+    **{name: ((Attention.forward, "self.qkv(x)"), (Attention.forward, f"self.hook_{name}({name})")) for name in "qkv"},
     "scores": ((Attention.explicit, "einsum(q, k, "),),
     "masked": ((Attention.explicit, ".tril()"), (Attention.explicit, "scores.masked_fill(~visible, -math.inf)")),
     "pattern": ((Attention.explicit, "self.hook_attn_scores(scores).softmax(-1)"),),

@@ -250,7 +250,7 @@ def test_the_lines_of_code_are_in_the_files():
             assert file[line.number - 1].strip() == line.text.strip() and line.part in line.text, stage
             assert file[line.number - 2].strip() == line.above.strip() or not line.above
             assert file[line.number].strip() == line.below.strip() or not line.below
-    assert [line.path for line in code_lines.code_lines("q")] == ["guppy/model.py"]
+    assert {line.path for line in code_lines.code_lines("q")} == {"guppy/model.py"}
     assert "self.qkv(x)" in code_lines.code_lines("q")[0].text
 
 

@@ -96,6 +96,14 @@
     changed();
   };
 
+  /* Look at the number's own token, layer and head, with its arithmetic open. */
+  anatomy.visit = ({ stage, layer, pos, head, index }) => {
+    trail = [];
+    lab.choices.set({ [TOKEN]: pos === count() - 1 ? null : pos, [NUMBER]: [stage, "l", "t", head, index].join(".") });
+    lab.set({ layer, head });
+    changed();
+  };
+
   anatomy.close = () => {
     trail = [];
     lab.choices.set(NUMBER, null);

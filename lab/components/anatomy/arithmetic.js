@@ -32,7 +32,31 @@
     return parts.join(" · ");
   }
 
-  anatomy.panel = () => {
+  const ACTIVATIONS = {
+    relu: "The number if it is above zero, else zero.",
+    gelu: "The number times the share of a normal distribution that lies below it.",
+    gelu_new: "The number times, nearly, the share of a normal distribution that lies below it.",
+  };
+
+  /* What is done, for whoever does not read formulas. */
+  function inWords(facts, length, act) {
+    const { form, stage, factor, bias, right_name } = facts;
+    if (form === "copy") return Object.keys(facts.scalars_from).length ? "The same number, passed on." : "Looked up in a table that was learned.";
+    if (/variance$/.test(stage)) return `How far each number lies from the mean, squared; added up and divided by ${length}.`;
+    if (/mean$/.test(stage)) return `All ${length} numbers added up and divided by ${length}.`;
+    if (/scale$/.test(stage)) return "The square root of the variance, and of a little more so that it is never 0.";
+    if (/normalized$/.test(stage)) return "The mean is taken away, and what is left divided by the scale.";
+    if (stage === "masked") return "The score, unless its token comes after the one that asks.";
+    if (stage === "mlp_post") return ACTIVATIONS[act];
+    if (form === "function") return "The exponential of the number, divided by the sum of all exponentials; the largest is taken away first, which changes nothing but keeps them small.";
+    const end = `${bias === undefined ? "" : ", and a bias"}${factor === 1 ? "" : `, then divided by ${lab.number(1 / factor)}`}.`;
+    if (form === "sum") return `The numbers are added up${end}`;
+    const partner = right_name.includes(".weight") ? "its weight" : "its partner";
+    return length === 1 ? `The number times ${partner}${end}` : `Each number times ${partner}, all ${lab.count(length)} products added up${end}`;
+  }
+
+  /* visit(number): show the walk of the number's own token and layer. */
+  anatomy.panel = (visit) => {
     const element = lab.el("section", { class: "arithmetic", "aria-label": "The arithmetic of one number" });
     const trail = lab.el("div", { class: "trail" });
     const title = lab.el("h3", {});
@@ -44,19 +68,22 @@
       button("›", "The next number", () => anatomy.neighbour(1, e().facts.length)),
       button("×", "Close", anatomy.close),
     );
+    const go = lab.el("button", { type: "button", class: "plain", onclick: () => visit(anatomy.number()) }, "Go to it");
+    tools.prepend(go);
+    const words = lab.el("p", {});
     const formula = lab.el("p", { class: "formula mono" });
     const strips = lab.el("div", { class: "strips" });
     const written = lab.el("p", { class: "written mono" });
     const note = lab.el("p", { class: "caption" });
-    element.append(trail, lab.el("div", { class: "top" }, lab.el("div", {}, title, value), tools), formula, strips, written, note);
+    element.append(trail, lab.el("div", { class: "top" }, lab.el("div", {}, title, value), tools), words, formula, strips, written, note);
     const e = () => anatomy.explained.shown;
     const view = anatomy.view(strips, { draw, label: "Operands: arrow keys move, Enter follows a number", open: anatomy.follow });
 
     // -- operands as strips ----------------------------------------------------------------------------
 
-    const part = (vector, label, op, from, max) => ({
+    const part = (vector, label, op, from) => ({
       values: vector,
-      max: max ?? lab.extent(vector),
+      max: anatomy.extent(vector.filter(Number.isFinite)),
       label,
       op,
       low: 8,
@@ -117,15 +144,27 @@
       return [said, parts.join(" ")];
     }
 
+    /* The formula with its numbers in it. */
     function scalars() {
       const { facts } = e();
-      const said = [];
-      Object.entries(facts.scalars).forEach(([label, x], i) => {
-        if (i) said.push(",  ");
-        said.push(`${label} = `, figure(x, facts.scalars_from[label]));
-      });
-      if (facts.form === "function") said.push("   gives ", lab.el("strong", {}, full(facts.computed)));
-      return [said, ""];
+      const { stage, scalars: x, scalars_from: from } = facts;
+      const put = (label) => figure(x[label], from[label]);
+      const result = [" = ", lab.el("strong", {}, full(facts.computed))];
+      if (facts.form === "copy") {
+        const [[label, value]] = Object.entries(x);
+        return [[`${label} = `, figure(value, from[label])], ""];
+      }
+      if (/_normalized$/.test(stage)) return [["(", put("x"), " − ", put("mean"), ") / ", put("scale"), ...result], ""];
+      if (/_scale$/.test(stage)) return [["√(", put("variance"), " + ", put("eps"), ")", ...result], ""];
+      if (stage === "mlp_post") return [["pre = ", put("pre"), ",  post", ...result], ""];
+      if (stage === "masked") {
+        const later = x.key > x.query;
+        const where = `key ${x.key} comes ${later ? "after" : x.key === x.query ? "with" : "before"} query ${x.query}; the score is `;
+        return [[where, put("score"), ",  masked", ...result], ""];
+      }
+      const own = facts.left_name;
+      const note = `The largest is ${full(x.largest)}; the sum is that of exp(each − largest).`;
+      return [["exp(", put(own), " − ", digits(x.largest), ") / ", digits(x.sum), ...result], note];
     }
 
     // -- the whole -------------------------------------------------------------------------------------
@@ -144,12 +183,15 @@
       );
       trail.hidden = steps.length < 2;
       title.textContent = name(steps.at(-1), q.shown);
+      const { layer, pos } = q.shown?.facts ?? {};
+      go.hidden = steps.length < 2 && steps[0].layer === layer && steps[0].pos === pos;
       if (explained.problem) note.textContent = explained.problem;
       if (!explained.shown) return;
       const { facts, step } = explained.shown;
-      value.textContent = `${facts.hook || "computed on the way"} = ${full(facts.value)}`;
+      value.textContent = `${facts.hook} = ${full(facts.value)}`.trim();
       formula.textContent = facts.formula;
-      const [said, words] = facts.form === "products" || facts.form === "sum" ? terms() : scalars();
+      words.textContent = inWords(facts, explained.shown.arrays.left?.data.length ?? 1, q.shown?.facts.act_fn);
+      const [said, more] = facts.form === "products" || facts.form === "sum" ? terms() : scalars();
       written.replaceChildren(...said);
       const apart = Math.abs(facts.value - facts.computed);
       const exact = facts.replaced
@@ -157,7 +199,7 @@
         : Number.isFinite(apart) && apart > 0
           ? `Added up in 64 bits it is ${apart.toExponential(0)} from what the model computed in 32.`
           : "";
-      note.textContent = [words, exact].filter(Boolean).join(" ");
+      note.textContent = [more, exact].filter(Boolean).join(" ");
       note.classList.toggle("replaced", facts.replaced);
       strips.hidden = !(explained.shown.arrays.left?.data.length > 1 && !(facts.form === "sum" && facts.left_name.includes(" + ")));
       view.paint();

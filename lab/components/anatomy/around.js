@@ -1,7 +1,7 @@
 /* The stages of the walk outside attention's inside: what each says and draws. In the order of the code they are put
    together by walk.js.
 
-   A stage: {id, title, group, code: [names of code_lines], say(s), draw(board, s), moments(s), reads, writes, off(s)}.
+   A stage: {id, title, group, code: [names of code_lines] or (s) => the same, say(s), draw(board, s), moments(s), reads, writes, off(s)}.
    s is the answer of the question "anatomy"; moments are rows of its `stream` that the spine shows beside it. */
 (() => {
   "use strict";
@@ -71,7 +71,7 @@
       };
       board.scalars(
         ["mean", "variance", "scale"].map((part) => ({
-          label: part === "scale" ? "scale = √(variance + eps)" : part,
+          label: part === "scale" ? "√(variance + eps)" : part,
           value: s.facts[`${name}_${part}`],
           element: element(s, `${name}_${part}`)(0),
         })),
@@ -83,6 +83,9 @@
       board.vector({ op: "=", label: "output", values: out, max: extent(out), element: element(s, name), name: (i) => `${name}[${i}]` });
     };
   }
+
+  const normCode = (name) => (s) =>
+    has(s, "layernorm") ? ["layernorm_off"] : [`${name}_mean`, `${name}_scale`, `${name}_normalized`, name];
 
   const normSays = (what) => (s) =>
     has(s, "layernorm")
@@ -145,7 +148,7 @@
 
   // -- around attention and the MLP --------------------------------------------------------------------
 
-  const norm1 = { id: "norm1", title: "LayerNorm", group: "Attention", code: ["ln1_mean", "ln1_scale", "ln1_normalized", "ln1"], reads: true };
+  const norm1 = { id: "norm1", title: "LayerNorm", group: "Attention", code: normCode("ln1"), reads: true };
   Object.assign(norm1, { say: normSays("attention"), moments: (s) => [entering(s)], draw: norm("ln1") });
 
   const residual = (id, group, stages, code, what, from) => ({
@@ -175,7 +178,7 @@
   const residual1 = residual("residual1", "Attention", ["resid_pre", "attn_out", "resid_mid"], "resid_mid", "attention", 0);
   const residual2 = residual("residual2", "MLP", ["resid_mid", "mlp_out", "resid_post"], "resid_post", "the MLP", 1);
 
-  const norm2 = { id: "norm2", title: "LayerNorm", group: "MLP", code: ["ln2_mean", "ln2_scale", "ln2_normalized", "ln2"], reads: true };
+  const norm2 = { id: "norm2", title: "LayerNorm", group: "MLP", code: normCode("ln2"), reads: true };
   Object.assign(norm2, { say: normSays("the MLP"), moments: (s) => [entering(s) + 1], draw: norm("ln2") });
 
   const mlpOff = (s) => has(s, "mlp") && "no MLP in this layer: what it finds is replaced by zeros";
@@ -252,7 +255,7 @@
     matrix: (s) => [["after", 1, width(s), vector(s, "mlp_post")], ["W_down", width(s), dModel(s), "w_down"], ["output", 1, dModel(s), vector(s, "mlp_out")]],
   };
 
-  const final = { id: "final", title: "Final LayerNorm", group: "Leave", code: ["ln_final_mean", "ln_final_scale", "ln_final_normalized", "ln_final"], reads: true };
+  const final = { id: "final", title: "Final LayerNorm", group: "Leave", code: normCode("ln_final"), reads: true };
   Object.assign(final, { say: normSays("the output"), moments: (s) => [2 * s.facts.n_layers], draw: norm("ln_final"), ends: true });
 
   anatomy.parts = { embedding, position, before, norm1, residual1, norm2, up, activation, down, residual2, after, final };

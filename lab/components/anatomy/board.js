@@ -86,9 +86,9 @@
       return part;
     }
 
-    /* A vector in one row, at a height. */
-    strip({ values, max, h, y, element, name }) {
-      const [x, w] = [this.left, Math.min(LARGEST, this.area / values.length)];
+    /* A vector in one row, at a place of one's own. */
+    strip({ values, max, x, y, room, h, element, name }) {
+      const w = Math.min(LARGEST, room / values.length);
       this.rows.push({ values, scale: "signed", max, x, y, w: w * values.length, h, stroke: "hairline" });
       const row = { x, y, w, h, each: values.length, across: 1, gap: 0, down: 0 };
       this.parts.push(grid({ values, element, name, ...row }));

@@ -6,7 +6,8 @@
   const { anatomy } = lab;
   const { vector, row, has, token, extent, element, dModel } = anatomy;
   const MOST = 24; // keys that are drawn; of more, those most looked at
-  const [ROW, FAN] = [17, 84]; // px: a key's row, room for what connects it to the query
+  const LEAST = 0.0001; // positive numbers below it are not written out
+  const [ROW, FAN, NUMBER] = [17, 84, 62]; // px: a key's row, room for what connects it to the query, for its number
 
   const moments = (s) => [2 * s.facts.layer];
   const group = "Attention";
@@ -32,6 +33,7 @@
 
   const label = (s, i) => lab.tokenText(s.tokens[i]);
   const left = (board) => (board.narrow ? 74 : board.left);
+  const labelled = (board) => (board.narrow ? 66 : board.left - 8); // where a key's token ends
   const factor = (s) => (has(s, "scale") ? "" : ` and divide by √${dHead(s)}`);
 
   /* The keys as columns. */
@@ -46,7 +48,7 @@
     id: "qkv",
     title: "Query, key, value",
     group,
-    code: ["q"],
+    code: ["q", "k", "v"],
     off,
     say: (s) =>
       `Three matrices make a query (what this token looks for), a key (what others can find it by) and a value (what it has to give); each of the ${heads(s)} heads has ${dHead(s)} numbers of each.`,
@@ -103,24 +105,23 @@
   function keyRows(board, s, name, stage, { from, tail, title }) {
     const { ink } = board;
     const max = extent(s.arrays[name].data);
-    const keep = [board.left, board.area, board.narrow];
     ink.text(from, board.y + 6, board.narrow ? name : `${name}, one row for each token`, { size: 11, color: "ink-2" });
     ink.text(board.width, board.y + 6, title, { size: 11, color: "ink-2", align: "right" });
     board.y += 16;
     for (const key of shown(s)) {
       const y = board.y;
       const mine = key === s.facts.pos;
-      ink.text(keep[2] ? 66 : keep[0] - 8, y + ROW / 2, label(s, key), { size: 11, mono: true, align: "right", color: mine ? "ink" : "ink-2", weight: mine ? 700 : 400, max: 62 });
-      Object.assign(board, { left: from, area: board.width - from - 62, narrow: false });
+      ink.text(labelled(board), y + ROW / 2, label(s, key), { size: 11, mono: true, align: "right", color: mine ? "ink" : "ink-2", weight: mine ? 700 : 400, max: 62 });
       const values = row(s, name, key);
-      board.strip({ values, max, h: ROW - 3, y, element: element(s, stage, { pos: key }), name: (i) => `${stage} of ${label(s, key)} [${i}]` });
-      [board.left, board.area, board.narrow] = keep;
+      const place = { x: from, y, room: board.width - from - NUMBER, h: ROW - 3 };
+      board.strip({ ...place, values, max, element: element(s, stage, { pos: key }), name: (i) => `${stage} of ${label(s, key)} [${i}]` });
       const said = tail(key);
-      const [x, w] = [board.width - 57, 56];
+      const [x, w] = [board.width - NUMBER + 5, NUMBER - 6];
       const rgb = lab.ink.valueColor(said.scale ?? "signed", said.value, said.max);
       ink.rect(x, y, w, ROW - 3, { fill: rgb });
       ink.rect(x - 0.5, y - 0.5, w + 1, ROW - 2, { stroke: "hairline" });
-      ink.text(x + w - 5, y + (ROW - 3) / 2 + 0.5, lab.signed(said.value), { size: 11, align: "right", color: lab.ink.contrast(rgb) });
+      const text = said.value > 0 && said.value < LEAST ? `<\u2009${LEAST}` : lab.signed(said.value);
+      ink.text(x + w - 5, y + (ROW - 3) / 2 + 0.5, text, { size: 11, align: "right", color: lab.ink.contrast(rgb) });
       board.number({ x, y, w, h: ROW - 3, element: said.element, tell: `${said.name} = ${anatomy.exact(said.value)}` });
       board.y = y + ROW;
       said.after?.(y + (ROW - 3) / 2);
@@ -228,13 +229,11 @@
         board.ink.path(path, { stroke: "attention-1", width: Math.max(0.4, 13 * weight), opacity: 0.25 + 0.6 * weight });
       }
       board.ink.circle(start, middle, 4, { fill: "accent" });
-      board.ink.text(board.narrow ? 66 : board.left - 8, middle, label(s, s.facts.pos), { size: 11, mono: true, align: "right", weight: 700, max: 62 });
+      board.ink.text(labelled(board), middle, label(s, s.facts.pos), { size: 11, mono: true, align: "right", weight: 700, max: 62 });
       const z = row(s, "z", head);
-      const keep = [board.left, board.area];
-      Object.assign(board, { left: from, area: board.width - from - 62 });
       board.ink.text(from - 14, middle, "=", { size: 14, color: "ink-2" });
-      board.strip({ values: z, max: extent(z), h: 16, y: board.y, element: element(s, "z"), name: (i) => `z of head ${head} [${i}]` });
-      [board.left, board.area] = keep;
+      const place = { x: from, y: board.y, room: board.width - from - NUMBER, h: 16 };
+      board.strip({ ...place, values: z, max: extent(z), element: element(s, "z"), name: (i) => `z of head ${head} [${i}]` });
       board.ink.text(board.width, middle, `±${lab.number(extent(z))}`, { size: 11, color: "ink-2", align: "right" });
       board.y += 26;
     },

@@ -32,7 +32,7 @@
         element: element(s, stage)(id),
         tell: `${stage === "logits" ? "logit" : "probability"} of ${label} = ${anatomy.exact(value)}`,
         ...more,
-        color: more.signed ? (value < 0 ? "negative" : "positive") : "attention-1",
+        color: more.hues ? (value < 0 ? "negative" : "positive") : "attention-1",
       });
     }
     board.y += 6;
@@ -48,8 +48,9 @@
     moments: () => [],
     thin: true,
     draw: (board, s) => {
-      list(board, s, "logits", listed(s), lab.signed, { signed: true });
       const values = vector(s, "logits");
+      const rows = listed(s);
+      list(board, s, "logits", rows, lab.signed, { signed: rows.some(({ id }) => values[id] < 0), hues: true });
       if (values.length > MOST) return;
       board.y += 4;
       board.vector({ label: "all tokens", values, max: extent(values), low: 7, element: element(s, "logits"), name: (i) => `logit of ${word(s, i)}` });

@@ -132,6 +132,6 @@
       keys[event.key]();
     });
     lab.on(["page"], stop);
-    return { element, paint, arrive };
+    return { element, paint, arrive, to };
   };
 })();

@@ -82,7 +82,7 @@ lab.component("anatomy", (root) => {
   const trouble = lab.el("p", { class: "trouble", role: "status" });
   const caption = lab.el("p", { class: "caption" });
   const status = lab.el("p", { class: "caption" });
-  const panel = anatomy.panel();
+  const panel = anatomy.panel(visit);
   const sections = STAGES.map(section);
   const byStage = new Map(sections.map((each) => [each.stage.id, each]));
   const rail = anatomy.rail(WALKED, ({ id }) => byStage.get(id).element);
@@ -137,11 +137,15 @@ lab.component("anatomy", (root) => {
     each.badge.textContent = off;
     each.element.classList.toggle("is-off", Boolean(off));
     each.say.textContent = each.stage.say(s);
-    if (code && !each.code.children.length) paintCode(each);
+    paintCode(each);
   }
 
   function paintCode({ stage, code: host }) {
-    const lines = stage.code.flatMap((name) => code[name]);
+    const names = typeof stage.code === "function" ? stage.code(shown()) : stage.code;
+    if (!code || host.dataset.of === names.join()) return;
+    host.dataset.of = names.join();
+    host.replaceChildren();
+    const lines = names.flatMap((name) => code[name]);
     const place = ({ path, number }) => `${path}:${number}`;
     const distinct = lines.filter((line, i) => lines.findIndex((other) => place(other) === place(line)) === i);
     let before = null;
@@ -226,6 +230,12 @@ lab.component("anatomy", (root) => {
     home = at;
     anatomy.tell(null);
     anatomy.open(number);
+  }
+
+  function visit(number) {
+    home = homeOf(number);
+    anatomy.visit(number);
+    rail.to(WALKED.indexOf(home.stage));
   }
 
   function homeOf({ stage }) {
