@@ -69,7 +69,7 @@ def test_dragging_a_setting_asks_nobody_and_is_in_the_address(page: Page, lab: S
     page.on("request", lambda request: asked.append(request.url))
     page.get_by_role("slider", name="top-k").fill("5")
     page.get_by_role("slider", name="temperature").fill("0.7")
-    expect(page.locator(".kit-readout").first).to_contain_text("5 tokens are drawn from")
+    expect(page.locator(".lab-sampling-next .kit-readout").first).to_contain_text("5 tokens are drawn from")
     assert page.evaluate("lab.sampling.now().drawn.filter(p => p > 0).length") == 5
     assert not asked
     page.wait_for_url("**v.sampling.top-k=5**")
@@ -129,7 +129,7 @@ def test_surprise_in_bits_with_alternatives(page: Page, lab: Server) -> None:
     ids = open_run(lab.root / "tiny").tokenizer.encode_chat(PROMPT)
     p = logits_of(lab, ids[:5]).softmax(-1)
     words = page.evaluate("lab.vocabulary()")
-    readout = page.locator(".lab-sampling-surprise .kit-readout").first
+    readout = page.locator(".lab-sampling-surprise .kit-figure > .kit-readout")
     number = page.evaluate("x => lab.number(x)", -math.log2(p[ids[5]]))
     expect(readout).to_contain_text(f"(position 5): {number} bits")
     expect(readout).to_contain_text(f"Likeliest here: ‘{words[int(p.argmax())].replace(' ', '·')}’".replace("\n", "↵"))

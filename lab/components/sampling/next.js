@@ -104,13 +104,11 @@ lab.component("sampling-next", (root) => {
     return [["id", "token", "logit", "probability", "after temperature", "kept", "drawn with"], ...Array.from(order, line)];
   }
 
-  function caption() {
+  function caption(then = sampling.then()) {
     const { temperature, topK, topP } = sampling.settings();
     const set = [`temperature ${lab.number(temperature)}`, topK && `top-k ${topK}`, topP && `top-p ${lab.number(topP)}`];
-    return next.caption(["logits", followed(), ...set].filter(Boolean).join(" · "));
+    return sampling.caption(next, then, set.filter(Boolean));
   }
-
-  const followed = () => (sampling.then().length ? `then ${sampling.then().map((id) => `‘${lab.word(id)}’`).join(" ")}` : "");
 
   const fig = lab.figure(left, {
     title: "The next token",
@@ -123,7 +121,7 @@ lab.component("sampling-next", (root) => {
     readout,
     note,
     csv,
-    caption,
+    caption: () => caption(),
     click: (id) => sampling.follow([...sampling.then(), id]),
     move: ([, down]) => {
       const at = rows.findIndex(({ id }) => id === fig.target);
@@ -223,7 +221,7 @@ lab.component("sampling-next", (root) => {
     draw: drawBar,
     hit: underBar,
     readout: readBar,
-    caption,
+    caption: () => caption(sampling.last() ? sampling.then().slice(0, -1) : sampling.then()),
     npz: false,
     csv: () => [["id", "token", "from", "to"], ...segments.map(({ id, from, to }) => [id, lab.word(id), from, to])],
   });

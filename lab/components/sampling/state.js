@@ -30,6 +30,12 @@
     return questions.get(what);
   };
 
+  /* run · step · prompt · the tokens after it · logits · more */
+  sampling.caption = (q, then = sampling.then(), more = []) => {
+    const words = then.map((id) => `‘${lab.word(id)}’`).join(" ");
+    return q.caption([words && `then ${words}`, "logits", ...more].filter(Boolean).join(" · "));
+  };
+
   function number(name, low, high, otherwise) {
     const text = lab.choices.get(name);
     const value = text === null || text.trim() === "" ? NaN : Number(text);

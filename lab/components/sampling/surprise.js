@@ -44,7 +44,7 @@ lab.component("sampling-surprise", (root) => {
 
   function measure(width) {
     const n = count();
-    const step = Math.min(40, (width - LEFT - 4) / n);
+    const step = Math.min(56, (width - LEFT - 4) / n);
     const [bits, entropy] = [data("bits"), data("entropy")];
     const max = 1.06 * Math.max(1, lab.extent(bits), lab.extent(entropy));
     const y = (value) => TOP + PLOT * (1 - value / max);
@@ -60,7 +60,7 @@ lab.component("sampling-surprise", (root) => {
       ink.text(LEFT - 6, y(value), String(value), { ...SMALL, align: "right" });
     }
     ink.text(8, TOP + PLOT / 2, "bits", { ...SMALL, align: "center", rotate: -90 });
-    const wide = Math.max(1, Math.min(step - 2, 18));
+    const wide = Math.max(1, Math.min(0.7 * step, 22));
     const labels = Math.ceil(13 / step);
     for (let i = 0; i < n; i++) {
       const middle = x(i) + step / 2;
@@ -71,23 +71,25 @@ lab.component("sampling-surprise", (root) => {
       if (i % labels === 0) ink.text(middle, TOP + PLOT + 8, word(i), { ...SMALL, mono: true, rotate: -90, align: "right", max: LABELS - 12 });
     }
     ink.line(LEFT, TOP + PLOT + 0.5, x(n), TOP + PLOT + 0.5, { stroke: "edge" });
-    key(ink, LEFT, TOP + PLOT + LABELS + 8, width);
-    return TOP + PLOT + LABELS + 20;
+    return key(ink, TOP + PLOT + LABELS + 8, width);
   }
 
-  function key(ink, x, y, width) {
-    ink.rect(x, y - 5, 10, 10, { fill: "attention-1" });
+  /* What bars and lines mean, side by side where there is room. */
+  function key(ink, y, width) {
     const first = "surprise: −log₂ of the probability it had";
-    ink.text(x + 16, y, first, { ...SMALL, max: width - x - 16 });
-    const second = x + 36 + lab.ink.measure(first, SMALL);
-    if (second + 130 > width) return;
-    ink.line(second, y, second + 14, y, { stroke: "accent", width: 2 });
-    ink.text(second + 20, y, "entropy: the surprise expected", { ...SMALL, max: width - second - 20 });
+    const beside = LEFT + 36 + lab.ink.measure(first, SMALL);
+    const narrow = beside + 180 > width;
+    const [x, next] = narrow ? [LEFT, y + 18] : [beside, y];
+    ink.rect(LEFT, y - 5, 10, 10, { fill: "attention-1" });
+    ink.text(LEFT + 16, y, first, { ...SMALL, max: width - LEFT - 16 });
+    ink.line(x, next, x + 12, next, { stroke: "accent", width: 2 });
+    ink.text(x + 18, next, "entropy: the surprise expected", { ...SMALL, max: width - x - 18 });
+    return next + 12;
   }
 
   function over(ink) {
     const i = fig.target ?? hover ?? pinned();
-    if (i === null) return;
+    if (i === null || i >= place.n) return;
     const { x, step } = place;
     ink.rect(x(i) + 0.5, TOP - 4, step - 1, PLOT + LABELS, { stroke: "accent" });
   }
@@ -118,7 +120,7 @@ lab.component("sampling-surprise", (root) => {
       return i === null ? "Point at a token to read what was expected in its place; a click keeps it." : describe(i);
     },
     note: totals,
-    caption: () => q.caption("logits"),
+    caption: () => sampling.caption(q),
     click: (i) => pin(pinned() === i ? null : i),
     move: ([right]) => {
       fig.aim(null);

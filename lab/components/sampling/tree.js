@@ -3,7 +3,7 @@ lab.component("sampling-tree", (root) => {
   "use strict";
 
   const { sampling } = lab;
-  const [ROW, TOP, DEEP, PATH] = [20, 28, 3, 64];
+  const [ROW, TOP, DEEP, PATH] = [20, 28, 3, 78];
   const SMALL = { size: 11, color: "ink-2" };
   const q = sampling.ask("tree");
   const percent = (share) => `${lab.number(100 * share)}%`;
@@ -110,7 +110,7 @@ lab.component("sampling-tree", (root) => {
     readout,
     note,
     csv,
-    caption: () => q.caption("logits"),
+    caption: () => sampling.caption(q),
     click: (at) => sampling.follow([...sampling.then(), ...line(nodes[at]).map(({ token }) => token)]),
     move,
   });

@@ -39,8 +39,9 @@ lab.component("weights-tokens", (root) => {
       told.textContent = `“${text}” is no single token of this run${begins.length ? `; there are ${begins.map(lab.tokenText).join(" ")}` : ""}.`;
       return;
     }
+    told.textContent = "";
     weights.choose(found);
-    showToken();
+    box.value = lab.tokenText(words[found]);
   }
 
   let listed = null;
@@ -53,8 +54,8 @@ lab.component("weights-tokens", (root) => {
       list.replaceChildren(...words.filter((word) => !word.startsWith("⟨")).map((word) => lab.el("option", { value: lab.tokenText(word) })));
     }
     if (!list.isConnected) root.append(list);
-    if (document.activeElement !== box || told.textContent) box.value = lab.tokenText(words[weights.token()]);
-    told.textContent = "";
+    const writing = document.activeElement === box || told.textContent;
+    if (!writing) box.value = lab.tokenText(words[weights.token()]);
   }
 
   // -- where points are --------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ lab.component("weights-tokens", (root) => {
     const [left, top] = [34, 26];
     const w = width - left - 8;
     const shape = Math.min(1, Math.max(0.6, (y1 - y0) / (x1 - x0) || 1)); // as wide and high as the map itself
-    const h = Math.min(w, 520) * shape;
+    const h = Math.max(260, Math.min(w, 520) * shape);
     const now = view() ?? { x: (x0 + x1) / 2, y: (y0 + y1) / 2, zoom: 1 };
     const scale = now.zoom * Math.min(w / (1.06 * (x1 - x0) || 1), h / (1.06 * (y1 - y0) || 1)); // the same on both axes
     const at = (id) => {
@@ -137,8 +138,8 @@ lab.component("weights-tokens", (root) => {
       else labels(ink, marked());
     });
     const [first, second] = axisNames();
-    ink.text(left + w / 2, top + h + 8, first, { ...SMALL, align: "center", baseline: "top" });
-    ink.text(10, top + h / 2, second, { ...SMALL, align: "center", rotate: -90 });
+    ink.text(left + w / 2, top + h + 8, first, { ...SMALL, align: "center", baseline: "top", max: w });
+    ink.text(10, top + h / 2, second, { ...SMALL, align: "center", rotate: -90, max: h });
     return top + h + 26;
   }
 
@@ -307,6 +308,9 @@ lab.component("weights-tokens", (root) => {
   slow.on(refresh);
   near.on(() => pca.shown && fig.paint());
   lab.on(["vocabulary"], refresh);
-  lab.choices.on([weights.NAME.token], () => (told.textContent = ""));
+  lab.choices.on([weights.NAME.token], () => {
+    told.textContent = "";
+    box.value = lab.word(weights.token());
+  });
   lab.choices.on([VIEW, AXES, ...Object.values(weights.NAME)], refresh);
 });
