@@ -24,7 +24,7 @@
       scale: "magnitude",
       values: ({ arrays }) => Float32Array.from(arrays.final_rank.data, (rank) => Math.log2(1 + rank)),
       max: ({ facts }) => Math.log2(facts.vocab_size),
-      show: (value) => `rank ${lab.count(Math.round(2 ** value))}`,
+      show: (value) => `rank ${lab.count(Math.round(2 ** value) - 1)}`,
     },
   };
 
