@@ -102,7 +102,7 @@ def memory(
     percent of what an allocator reports. A library's own workspaces and an allocator's rounding are not counted.
 
     Args:
-        context: tokens of a row; None for the model's whole context.
+        context: tokens of a row, each of them learned from; None for the model's whole context.
         mode: "training" (guppy.train) or "inference" (guppy.generate, float32 always).
         optimizer: "muon" or "adamw", as TrainConfig has it.
         dtype: of the matrix products in training; weights, gradients and moments are float32 always.
@@ -239,7 +239,9 @@ def _saved(config: ModelConfig, dtype: str, explicit: bool, surgery: Surgery, re
     if reach.from_embedding:
         yield keep("ids", *TOKENS, kind="int64")
     if surgery.positions and reach.from_embedding:
-        yield keep("positions", "context", kind="int64")
+        yield keep("positions", *TOKENS, kind="int64")
+    if any(learns for (_, part), learns in reach.learns.items() if part == "attn"):
+        yield keep("where tokens are", *TOKENS, kind="int64")
     for layer in range(config.n_layers):
         block = f"blocks.{layer}"
         if reach.learns[layer, "attn"]:
@@ -266,26 +268,29 @@ def _saved(config: ModelConfig, dtype: str, explicit: bool, surgery: Surgery, re
 
 
 def _attended(dtype: str, explicit: bool, headless: bool, surgery: Surgery) -> Iterator[Buffer]:
-    """What one layer's attention keeps: with the fused kernel, and by the formulas as written."""
+    """What one layer's attention keeps: with the fused kernel, and by the formulas as written. Outside of it, training
+    has all tokens in one row (guppy.packing)."""
 
     def keep(name: str, *dims: str, kind: str = dtype) -> Buffer:
         return Buffer(name, "activations", "forward", None, kind, dims)
 
+    yield keep("qkv in one row", "batch", "context", "3*d_model")
+    masked = ("context", "context") if surgery.causal_mask else TOKENS
     if explicit:
         yield keep("q", *STREAM)
         yield keep("k", *STREAM)
-        if surgery.causal_mask:
-            yield keep("mask", "context", "context", kind="bool")
+        yield keep("mask", *masked, kind="bool")
         yield keep("pattern", *PATTERN)
         yield keep("v", *STREAM)
     else:
         yield keep("qkv", "batch", "context", "3*d_model")
+        if not surgery.causal_mask:
+            yield keep("mask", *masked)
         yield keep("z", *STREAM)
         yield keep("logsumexp", "batch", "n_heads", "context", kind="float32")
     if headless:
         yield keep("heads kept", "n_heads")
-    if explicit or headless:
-        yield keep("z of the heads kept" if headless else "z", *STREAM)
+    yield keep("z in one row", *STREAM)
 
 
 # -- reading a text ------------------------------------------------------------------------------------

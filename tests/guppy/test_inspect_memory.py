@@ -12,10 +12,11 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from guppy.batches import Batch
 from guppy.cache import KVCache
 from guppy.config import ModelConfig, TrainConfig
 from guppy.errors import GuppyError
-from guppy.evaluate import token_loss
+from guppy.evaluate import batch_loss
 from guppy.inspect.memory import Memory, memory
 from guppy.inspect.sizes import shape
 from guppy.model import Guppy
@@ -78,7 +79,7 @@ def batch(
 def loss_of(model: Guppy, precision: Precision, ids: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """As guppy.train computes it."""
     with precision.autocast():
-        return token_loss(model(ids), targets) / ids.numel()
+        return batch_loss(model, Batch(ids, targets, ids.numel())) / ids.numel()
 
 
 def stepped(model: Guppy, precision: Precision, optimizer: Together, config: ModelConfig, rows: int, context: int):
