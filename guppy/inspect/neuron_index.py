@@ -31,7 +31,7 @@ from guppy.batches import Split
 from guppy.errors import GuppyError
 from guppy.inspect.asking import Question, Subject
 from guppy.inspect.neuron_activity import Activity, Progress, Tally, Texts, listen, texts_of
-from guppy.inspect.neurons import LAYER, NEURON, POST, check
+from guppy.inspect.neurons import LAYER, NEURON, POST, check, hook_of
 from guppy.model import Guppy
 from guppy.runs import files
 from guppy.runs.tensors import read_tensors, write_tensors
@@ -280,6 +280,7 @@ class TopTexts:
     rows: Int64[Tensor, " text"]
     """The first row of that split in which it stands."""
     tokens: list[list[str]]
+    hooks: str
     layer: int
     neuron: int
     texts_there: int
@@ -308,6 +309,7 @@ def top_texts(subject: Subject, found: NeuronIndex, layer: int, neuron: int) -> 
         found.copies[texts],
         found.rows[texts],
         [subject.tokenizer.token_strings(each) for each in ids],
+        hook_of(layer, neuron),
         layer,
         neuron,
         found.texts_there,
@@ -335,7 +337,7 @@ QUESTIONS = (
         "neuron-top",
         "The texts at which one neuron is most active, token by token.",
         _ask_top,
-        hooks="blocks.{layer}.mlp.hook_post",
+        hooks=_HOOK,
         options=(LAYER, NEURON),
         prompt=False,
         prepare=make,

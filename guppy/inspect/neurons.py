@@ -159,6 +159,11 @@ def check(model: Guppy, layer: int, neuron: int = 0) -> None:
         raise GuppyError(f"There is no neuron {neuron}; each layer has neurons 0 to {config.d_mlp - 1}.")
 
 
+def hook_of(layer: int, neuron: int) -> str:
+    """Where a neuron is read."""
+    return f"{POST.format(layer=layer)}[{neuron}]"
+
+
 # -- asked by name ---------------------------------------------------------------------------------------
 
 
@@ -183,6 +188,7 @@ class AskedNeuron:
     """`hook_post`."""
     pre: Float[Tensor, " pos"]
     """`hook_pre`."""
+    hooks: str
     layer: int
     neuron: int
     bias: float
@@ -229,7 +235,8 @@ def _ask_neuron(subject: Subject, layer: int, neuron: int, k: int) -> AskedNeuro
     except GuppyError as error:
         nearest["why_no_input"] = str(error)
     bias = model.blocks[layer].mlp.up.bias[neuron].item()
-    return AskedNeuron(found.post[0, :, 0], found.pre[0, :, 0], layer, neuron, bias, **output, **nearest)
+    tracks, hooks = (found.post[0, :, 0], found.pre[0, :, 0]), hook_of(layer, neuron)
+    return AskedNeuron(*tracks, hooks, layer, neuron, bias, **output, **nearest)
 
 
 LAYER, NEURON = Option("layer", int, 0, "Which layer."), Option("neuron", int, 0, "Which of its neurons.")
@@ -258,7 +265,7 @@ QUESTIONS = (
         "neuron",
         "One neuron: what it does with the text, and the tokens it promotes, suppresses and looks for.",
         _ask_neuron,
-        hooks="blocks.{layer}.mlp.hook_post",
+        hooks=_HOOK,
         options=(LAYER, NEURON, Option("k", int, 10, "How many tokens to tell of each kind.")),
     ),
 )

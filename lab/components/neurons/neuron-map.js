@@ -9,10 +9,10 @@ lab.component("neuron-map", (root) => {
     ["largest", "largest"],
   ];
   const ABOUT = {
-    prompt: "Each square is one neuron, as dark as its largest activation in this prompt.",
-    token: "Each square is one neuron, as dark as its activation at the pinned token.",
-    share: "Each square is one neuron, as dark as the share of the corpus's tokens on which it is active.",
-    largest: "Each square is one neuron, as dark as its largest activation in the whole corpus.",
+    prompt: "Each square is one neuron: the stronger its colour, the larger its largest activation in this prompt.",
+    token: "Each square is one neuron: the stronger its colour, the larger its activation at the pinned token.",
+    share: "Each square is one neuron: the stronger its colour, the more of the corpus's tokens it is active on. A dot: on none.",
+    largest: "Each square is one neuron: the stronger its colour, the larger its largest activation in the whole corpus.",
   };
   const UNITS = { share: "of tokens", prompt: "activation", token: "activation", largest: "activation" };
   const [LABEL, GAP, SCALE] = [30, 8, 26]; // px: names of layers, between layers, the colour scale

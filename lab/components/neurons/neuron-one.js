@@ -4,7 +4,7 @@ lab.component("neuron-one", (root) => {
 
   const page = lab.neurons();
   const title = lab.el("h2", {});
-  const about = lab.el("p", { class: "kit-about muted" }, "The prompt, each token as dark as the neuron is active there. Click a token to keep it.");
+  const about = lab.el("p", { class: "kit-about muted" }, "The prompt: the stronger a token's colour, the more active the neuron is there. Click a token to look at it.");
   const facts = lab.el("p", { class: "neuron-facts" });
   const card = lab.el("section", { class: "neuron-card" }, title, about);
   root.append(card);

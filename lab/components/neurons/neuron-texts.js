@@ -64,7 +64,7 @@ lab.component("neuron-texts", (root) => {
     root.classList.toggle("waiting", top.busy);
     const index = page.index();
     about.textContent = shown
-      ? `Of all ${lab.count(shown.facts.texts_there)} different texts of the corpus; a beginning that many share stands for the first of them alone. Tokens are as dark as the neuron is active there; the strongest is framed.`
+      ? `Of all ${lab.count(shown.facts.texts_there)} different texts of the corpus; a beginning that many share stands for the first of them alone. The stronger a token's colour, the more active the neuron is there; the strongest is framed.`
       : "";
     list.replaceChildren(...(shown ? texts(shown) : []));
     const count = shown?.facts.tokens.length ?? 0;

@@ -9,12 +9,12 @@ lab.component("neuron-words", (root) => {
 
   lab.bars(root, {
     title: () => `What it promotes and suppresses${page.one.shown ? `: ${where()}` : ""}`,
-    about: "Where the neuron is active, the logits of these tokens rise or fall on the direct way to the output. The final LayerNorm's division, which scales all alike, is left out.",
+    about: "Where the neuron is active, the logits of these tokens rise or fall on the direct way to the output, by so much for each unit of its activation. The final LayerNorm's division, which scales all alike, is left out.",
     label: "Tokens that the neuron promotes and suppresses",
     question: page.one,
     signed: true,
     mono: true,
-    unit: "logits per unit of activation",
+    unit: "logits per unit",
     note: () => facts().why_no_output ?? "",
     caption: () => page.one.caption("W_out · gain of ln_final · unembedding"),
     data: () => {
@@ -42,36 +42,27 @@ lab.component("neuron-words", (root) => {
 lab.component("neuron-strongest", (root) => {
   "use strict";
 
-  const BY = [
-    ["written", "what they write"],
-    ["activation", "activation"],
-  ];
   const page = lab.neurons();
-  const by = () => lab.choices.get("neurons.by", BY.map(([key]) => key));
   const token = () => lab.tokenText(page.all.shown.tokens[page.position()]);
 
   const fig = lab.bars(root, {
     title: () => (page.all.shown ? `Strongest at ‘${token()}’ (position ${page.position()})` : "Strongest neurons"),
-    about: () =>
-      by() === "written"
-        ? "The neurons that add most to the residual stream at the pinned token: activation times the length of what the neuron writes. A click chooses one."
-        : "The neurons that are most active at the pinned token. A click chooses one.",
+    about: "The neurons that add the longest vectors to the residual stream at the pinned token: their activation times the length of what they write. A click chooses one.",
     label: "Strongest neurons at the pinned token",
     question: page.all,
-    unit: "",
+    unit: "length of what it adds",
     most: 12,
     data: () => {
       const chosen = page.chosen().join(".");
-      return page.strongest(page.position(), by(), 24).map(({ at, activation, written }) => ({
+      return page.strongest(page.position(), 24).map(({ at, activation, written }) => ({
         at,
         label: `L${at[0]} · ${at[1]}`,
-        value: by() === "written" ? written : activation,
-        note: by() === "written" ? `activation ${lab.signed(activation)}` : `writes a vector of length ${lab.signed(written)}`,
+        value: written,
+        note: `activation ${lab.signed(activation)}`,
         pinned: at.join(".") === chosen,
       }));
     },
     click: ({ at }) => page.choose(at),
   });
-  lab.choice(fig.controls, { name: "neurons.by", label: "by", values: BY });
-  lab.choices.on(["neurons.by", "neurons.position", "neurons.layer", "neurons.neuron"], fig.paint);
+  lab.choices.on(["neurons.position", "neurons.layer", "neurons.neuron"], fig.paint);
 });

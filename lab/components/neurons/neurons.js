@@ -39,7 +39,7 @@
     function automatic() {
       const { header } = all.shown;
       const key = JSON.stringify([header.run, header.prompt]);
-      if (natural?.key !== key) natural = { key, at: strongest(shape()[1] - 1, "written", 1)[0].at };
+      if (natural?.key !== key) natural = { key, at: strongest(shape()[1] - 1, 1)[0].at };
       return natural.at;
     }
 
@@ -56,8 +56,8 @@
       return lab.choices.number("neurons.position", n, n - 1);
     }
 
-    /* The neurons that are strongest at a position: [{at, activation, written}]. */
-    function strongest(pos, by, k) {
+    /* The neurons that write most at a position: [{at, activation, written}]. */
+    function strongest(pos, k) {
       const [layers, , neurons] = shape();
       const found = [];
       for (let layer = 0; layer < layers; layer++) {
@@ -67,7 +67,7 @@
           found.push({ at: [layer, neuron], activation, written });
         }
       }
-      return found.sort((a, b) => b[by] - a[by]).slice(0, k);
+      return found.sort((a, b) => b.written - a.written).slice(0, k);
     }
 
     /* What a neuron does at each position. */
