@@ -21,7 +21,7 @@ _SEED = 0
 
 @dataclass(frozen=True)
 class Composition:
-    """Composition scores of every pair of heads (Elhage et al. 2021, "Composition of attention heads").
+    """Composition scores of every pair of heads (Elhage et al. 2021, "Two-layer attention-only transformers").
 
     With W_OV = W_V W_O of the writer and W_QK = W_Q W_Kᵀ of the reader, as they multiply row vectors:
     Q: ‖W_OV W_QK‖ / (‖W_OV‖ ‖W_QK‖), K: the same with W_QKᵀ, V: the same with the reader's W_OV; Frobenius norms. Gain
@@ -43,9 +43,11 @@ class Composition:
 def composition(model: Guppy) -> Composition:
     """Q-, K- and V-composition of every head with every head of a later layer, from the weights alone.
 
-    Only matrices of d_head x d_head are ever multiplied. Raises GuppyError when surgery has cut the residual stream:
-    then no head reads what another one wrote."""
+    Only matrices of d_head x d_head are ever multiplied. Raises GuppyError when surgery has cut the residual stream, or
+    there is one layer only: then no head reads what another one wrote."""
     config, surgery = model.config, model.surgery
+    if config.n_layers == 1:
+        raise GuppyError("In a model of one layer no head comes after another; look at a deeper run.")
     if not surgery.residual:
         raise GuppyError("Without the residual stream no head reads what an earlier one wrote; look at another run.")
     on = torch.ones(config.n_layers, config.n_heads, dtype=torch.bool)

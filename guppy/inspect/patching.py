@@ -73,8 +73,9 @@ def patch(
     site: str = "resid_pre",
     direction: str = "denoise",
 ) -> Patching:
-    """Patch one thing at a time from the run on one prompt into the run on the other (Meng et al. 2022, section 2.1,
-    "causal tracing"; Wang et al. 2023, section 3, "path patching" without paths), and read the logit difference.
+    """Patch one thing at a time from the run on one prompt into the run on the other (after the causal tracing of Meng
+    et al. 2022, section 2, with a second prompt for their noise, as Wang et al. 2023 have it), and read the logit
+    difference.
 
     Both runs are of the same model under its surgery. All patches of a layer are rows of one forward pass that starts
     there. Raises GuppyError when the prompts differ in length or are the same, when the answers are the same token, on
@@ -131,7 +132,7 @@ def find_answers(
     Up to `LONGEST_SHARED` tokens of the replies are looked at, not beyond the token `stop` or the context. When they
     do not differ there: right after the prompts, the token that tells most for the clean prompt and the one that tells
     most for the corrupted one: the largest terms of KL(clean ‖ corrupted) and of KL(corrupted ‖ clean).
-    Raises GuppyError when the prompts differ in length or are the same."""
+    Raises GuppyError when the prompts differ in length or are the same, or when the model does not tell them apart."""
     _check_prompts(clean, corrupted)
     both = torch.stack([clean, corrupted])
     first, shared = None, []
@@ -166,6 +167,8 @@ def _telling(logits: Float[Tensor, "2 vocab"]) -> Answers:
     log_p = logits.double().log_softmax(-1)
     terms = log_p.exp() * (log_p - log_p.flip(0))
     answer, wrong = terms.argmax(-1).tolist()
+    if answer == wrong:
+        raise GuppyError("The model says the same after both prompts, so there is nothing to tell apart.")
     return Answers((), answer, wrong)
 
 

@@ -41,7 +41,7 @@ class Subsets:
     last: Float64[Tensor, " layer"]
     """How much each lowers the loss where all others are already: what taking it out costs."""
     interaction: Float64[Tensor, "layer layer"]
-    """Shapley interaction index of each pair (Grabisch & Roubens 1999, equation 5), in nats per token: above 0 they are
+    """Shapley interaction index of each pair (Grabisch & Roubens 1999), in nats per token: above 0 they are
     worth more together than apart, below 0 they do the same work. 0 on the diagonal."""
     total: float
     """The loss without any less the loss with all."""

@@ -29,13 +29,13 @@ class Without:
 
     hooks: str
     """What was taken out: a hook point, with [head] when it is one of its heads."""
-    ids: Int64[Tensor, "2 rank"]
+    next_ids: Int64[Tensor, "2 rank"]
     """The most probable next tokens after the text, most probable first."""
     probability: Float[Tensor, "2 rank"]
     """Their probabilities in that model."""
     other: Float[Tensor, "2 rank"]
     """Their probabilities in the other one."""
-    tokens: list[list[str]]
+    next_tokens: list[list[str]]
     """Them as text, 2 lists of `rank`."""
     replies: list[str]
     """What it says, always the most probable token, for at most `REPLY_TOKENS` tokens."""

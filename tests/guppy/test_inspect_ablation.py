@@ -260,9 +260,9 @@ def test_replies_without_a_part(tokenizer, how, causal):
         spoken = [token for token in said[len(ids) :] if token != tokenizer.im_end_id]
         assert found.replies[index].startswith(tokenizer.decode(spoken)[:20])
         torch.testing.assert_close(found.probability[index], first.topk(10).values)
-        assert found.ids[index].tolist() == first.topk(10).indices.tolist()
-        torch.testing.assert_close(found.other[1 - index], first[found.ids[1 - index]])
-        assert found.tokens[index] == tokenizer.token_strings(found.ids[index].tolist())
+        assert found.next_ids[index].tolist() == first.topk(10).indices.tolist()
+        torch.testing.assert_close(found.other[1 - index], first[found.next_ids[1 - index]])
+        assert found.next_tokens[index] == tokenizer.token_strings(found.next_ids[index].tolist())
     assert found.replies[0] != found.replies[1] and found.kl > 0
     assert found.loss[1] - found.loss[0] == pytest.approx(ablate(model, ids, part, how, reference).loss, abs=1e-4)
 

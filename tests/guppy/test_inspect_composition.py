@@ -95,3 +95,5 @@ def test_heads_that_are_off_compose_with_nothing():
 def test_without_a_residual_stream_nobody_reads():
     with pytest.raises(GuppyError, match="residual stream"):
         composition(tiny(Surgery(residual=False)))
+    with pytest.raises(GuppyError, match="one layer"):
+        composition(tiny(n_layers=1))

@@ -197,6 +197,8 @@ def test_what_is_refused():
             parameter.zero_()
     with pytest.raises(GuppyError, match="nothing to recover"):
         patch(model, clean, corrupted, 3, 40)
+    with pytest.raises(GuppyError, match="says the same"):
+        find_answers(model, clean, corrupted)
 
 
 def test_asked_of_two_prompts(tokenizer):

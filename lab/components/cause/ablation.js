@@ -54,7 +54,7 @@ lab.component("cause-ablation", (root) => {
 
   function topToken() {
     const { facts } = q.shown;
-    const known = detail.shown?.arrays.ids.data[0] === facts.top ? detail.shown.facts.tokens[0][0] : null;
+    const known = detail.shown?.arrays.next_ids.data[0] === facts.top ? detail.shown.facts.next_tokens[0][0] : null;
     return known ?? `#${facts.top}`;
   }
 
@@ -128,8 +128,8 @@ lab.component("cause-ablation", (root) => {
       max: 1,
       unit: "probability",
       data: () => {
-        const [, ranks] = detail.shown.arrays.ids.shape;
-        const tokens = detail.shown.facts.tokens[which];
+        const [, ranks] = detail.shown.arrays.next_ids.shape;
+        const tokens = detail.shown.facts.next_tokens[which];
         return tokens.map((token, i) => ({
           label: lab.tokenText(token),
           value: detail.shown.arrays.probability.data[which * ranks + i],
