@@ -19,10 +19,11 @@ def _list(wanted: bool) -> None:
     from guppy.inspect.questions import question
 
     for asked in map(question, names()):
-        print(f"{asked.name:<14}{asked.about}{'' if asked.prompt else ' (needs no prompt)'}")
+        print(f"{asked.name:<18}{asked.about}{'' if asked.prompt else ' Needs no prompt.'}")
         for option in asked.options:
             kind = "|".join(option.choices) or option.kind.__name__
-            print(f"{'':<14}  {option.name}={kind}: {option.about} [{option.default}]")
+            default = "" if option.default in (None, "") else f" [{option.default}]"
+            print(f"{'':<20}{option.name}={kind}: {option.about}{default}")
     raise typer.Exit
 
 

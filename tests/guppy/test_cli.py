@@ -1,7 +1,10 @@
+import csv
 import io
 import json
+import math
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import import_module
 
 import numpy as np
@@ -14,7 +17,9 @@ from guppy.cli import main
 from guppy.config import TrainConfig
 from guppy.corpus import Corpus
 from guppy.generate import generate
+from guppy.inspect.asking import Question
 from guppy.inspect.attention import patterns
+from guppy.inspect.questions import names
 from guppy.interop.gpt2 import import_gpt2
 from guppy.runs import create_run, open_run
 from guppy.runs.write import write_checkpoint
@@ -145,6 +150,45 @@ def test_a_prompt_too_long_keeps_its_end(call, folder):
     assert result["ids"] == open_run(folder / "chat").tokenizer.encode_chat("<b>\x00 water" * 30)[-32:]
 
 
+def test_inspect_asks_any_question_with_its_options(call, folder, tmp_path):
+    out = tmp_path / "lens.csv"
+    code, printed, _ = call("inspect", "chat", "--prompt", "warm?", "--what", "attribution", "--json")
+    plain = json.loads(printed)
+    assert code == 0 and plain["what"] == "attribution" and {"token", "against"} <= set(plain["options"])
+    assert math.isclose(plain["total"][-1], plain["logit"][-1], rel_tol=1e-3)
+    chosen = ("--option", "token=#3", "--option", "against=#4", "--out", out)
+    assert call("inspect", "chat", "--prompt", "warm?", "--what", "attribution", *chosen)[0] == 0
+    rows = list(csv.DictReader(out.open()))
+    assert {row["value"] for row in rows if row["array"] == "token"} == {"3"}
+    code, printed, _ = call("inspect", "chat", "--what", "positional-qk", "--option", "layer=1", "--json")
+    assert code == 0 and json.loads(printed)["options"]["layer"] == 1 and json.loads(printed)["prompt"] is None
+
+
+def test_inspect_lists_its_questions(call):
+    code, out, _ = call("inspect", "--list")
+    listed = [line.split()[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert code == 0 and listed == names()
+    _, out, _ = call("inspect", "--help")
+    assert "attribution" in out
+
+
+def test_inspect_prepares_what_takes_long(call, monkeypatch):
+    @dataclass
+    class Kept:
+        step: int
+
+    done = []
+    asked = Question(
+        "slow", "Slow.", lambda subject: Kept(*done), prompt=False, prepare=lambda _, step, __: done.append(step)
+    )
+    monkeypatch.setattr("guppy.inspect.questions.question", lambda name: asked)
+    code, out, _ = call("inspect", "chat", "--what", "slow")
+    assert code == 0 and done == [4] and out == ""
+    done.clear()
+    code, out, _ = call("inspect", "chat", "--what", "slow", "--step", 0, "--json")
+    assert code == 0 and json.loads(out)["step"] == 0
+
+
 def test_export_to_gpt2_and_to_a_light_run(call, folder, tmp_path):
     code, out, _ = call("export", "chat", "--step", 0, "--to", "gpt2", "--out", tmp_path / "gpt2")
     assert code == 0 and out == f"{tmp_path / 'gpt2'}\n"
@@ -171,6 +215,10 @@ def test_export_to_gpt2_and_to_a_light_run(call, folder, tmp_path):
         (("inspect", "chat", "--prompt", "x"), "--json"),
         (("inspect", "chat", "--prompt", "x", "--what", "soul", "--json"), "attention"),
         (("inspect", "chat", "--prompt", "x", "--out", "chat/run.json/x.npz"), "cannot be written"),
+        (("inspect", "chat", "--prompt", "x", "--out", "x.xlsx"), "neither .npz nor .csv"),
+        (("inspect", "chat", "--prompt", "x", "--option", "layer", "--json"), "KEY=VALUE"),
+        (("inspect", "chat", "--prompt", "x", "--option", "layer=1", "--json"), "no option 'layer'"),
+        (("inspect", "chat", "--what", "lens", "--json"), "--prompt"),
         (("export", "chat", "--to", "onion", "--out", "o"), "gpt2 or run"),
         (("export", "chat", "--to", "gpt2", "--steps", "0", "--out", "o"), "--step"),
         (("export", "chat", "--to", "run", "--step", "0", "--out", "o"), "--steps"),
