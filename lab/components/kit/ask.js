@@ -2,7 +2,14 @@
 
    The step that is looked at is fetched and shown first; with `scrub` all others follow in the background, nearest
    first, and the time bar then moves without the server. What is kept is bounded over all questions; the answers used
-   least recently go first. */
+   least recently go first.
+
+   lab.question(what, {page, options, scrub, prompt}): page is where it is shown, elsewhere nothing is asked; options()
+   gives the question's options, or null for "do not ask now"; prompt is false where none is needed, or a function.
+   q.shown is null or {header, step, facts, tokens, options, arrays: {name: {data, shape}}, at(name, ...index)}. While
+   only the step changes it stays the answer of the step before and q.busy is true; anything else makes it null at once.
+   q.problem is a sentence or null. Whoever draws reads layers, tokens and options from q.shown, for they belong
+   together, and listens with q.on(fn). */
 (() => {
   "use strict";
 

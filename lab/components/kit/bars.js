@@ -1,4 +1,7 @@
-/* lab.bars(root, options): numbers as horizontal bars, each with its name; a long list shows its first part. */
+/* lab.bars(root, options): numbers as horizontal bars, each with its name; a long list shows its first part.
+
+   Beside those of a figure: data() -> [{label, value, color, note, pinned}]; unit; signed (zero in the middle); max;
+   most (bars of a long list); describe(bar, i); click(bar, i); show(value); mono (labels). */
 (() => {
   "use strict";
 
@@ -17,7 +20,7 @@
     const shown = () => (all ? bars : bars.slice(0, most));
 
     function measure(width, max) {
-      const named = Math.max(0, ...shown().map(({ label }) => lab.ink.measure(label, name)));
+      const named = Math.max(0, ...shown().map(({ label, pinned }) => lab.ink.measure(label, { ...name, weight: pinned ? 700 : 400 })));
       const left = Math.ceil(Math.min(named, width * 0.36)) + 10;
       const number = Math.ceil(Math.max(0, ...shown().map(({ value }) => lab.ink.measure(show(value), { size: 11 })))) + 8;
       const [from, to] = [left + (signed ? number : 0), width - number];

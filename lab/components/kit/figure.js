@@ -2,7 +2,15 @@
 
    It repaints when its questions have another answer, when its width changes and with the theme. A drawing returns its
    height; marks of the hand lie on a second canvas. The same drawing goes into the files. What is off the screen is
-   painted when the hand rests. */
+   painted when the hand rests.
+
+   options: title, about (a sentence), note (a line below), caption, filename, each a text or a function; question (one
+   of lab.question, or several: it draws when all of them have something to show); draw(ink, width) -> height;
+   over(ink, width) for marks; hit(x, y, width) -> what is there, any plain value or null; hover(target), click(target),
+   move([right, down]) for arrow keys, leave() for Escape; readout(target) -> what is said of it; csv() -> rows of
+   cells, the first with names; empty (a sentence while nothing is asked); label (for screen readers); npz: false.
+   The figure has element, controls (a place for lab.choice and its like), target, paint(), point() for a changed pin,
+   and aim(target) for what the keyboard looks at. */
 (() => {
   "use strict";
 

@@ -1,4 +1,8 @@
-/* lab.lines(root, options): curves with axes, their names, reference lines, and their numbers under the hand. */
+/* lab.lines(root, options): curves with axes, their names, reference lines, and their numbers under the hand.
+
+   Beside those of a figure: data() -> {series: [{name, x, y, color, dash, width, opacity, points}], lines: [{x or y,
+   label}], xTitle, yTitle, logX (log2(1 + x), as the time bar), logY, xRange, yRange, xTicks: [[x, label]]}; mark() -> x;
+   pick(x) on a click; unit; height; show(y); showX(x). What is not finite breaks a curve. */
 (() => {
   "use strict";
 

@@ -1,4 +1,9 @@
-/* lab.matrix(root, options): numbers in rows and columns as colours, with their scale, and each of them under the hand. */
+/* lab.matrix(root, options): numbers in rows and columns as colours, with their scale, and each of them under the hand.
+
+   Beside those of a figure: data() -> {rows, columns: labels or how many, values: row by row, text(r, c): a word in a
+   cell}; rowTitle, columnTitle, unit; scale "probability", "signed" or "magnitude" and max, or functions; square,
+   cellWidth, cellHeight; describe(r, c, value) -> what is said; pinned() -> [r, c] or null; pin([r, c] or null);
+   show(value) -> a number in words; mono (labels). What is not finite is drawn sunken and called none. */
 (() => {
   "use strict";
 

@@ -1,4 +1,7 @@
-/* lab.strip(root, options): tokens as chips, each in the colour of its value; hover reads one, a click keeps it. */
+/* lab.strip(root, options): tokens as chips, each in the colour of its value; hover reads one, a click keeps it.
+
+   options: tokens(), values() (or none), scale, max, unit, show(value), describe(i, value), pinned() -> i or null,
+   pin(i or null), hover(i or null), label. It is painted by its owner: paint() for other values, point() for a pin. */
 (() => {
   "use strict";
 
