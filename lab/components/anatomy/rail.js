@@ -93,7 +93,7 @@
 
     /* The stage that an address names is where the page opens. */
     function arrive() {
-      element.style.setProperty("--frame", `${frameHeight()}px`);
+      element.closest(".lab-anatomy").style.setProperty("--frame", `${frameHeight()}px`);
       if (arrived) return;
       arrived = true;
       const named = stages.findIndex(({ id }) => id === lab.choices.get(STAGE));

@@ -31,8 +31,7 @@
         spine.replaceChildren(...bands);
         if (stage.writes) bands[1].before(lab.el("span", { class: "node", title: "here the part’s output is added" }));
         if (stage.reads) spine.append(lab.el("span", { class: "tap", title: "here the part reads the stream" }));
-        spine.classList.toggle("begins", Boolean(stage.begins));
-        spine.classList.toggle("ends", Boolean(stage.ends));
+        for (const name of ["begins", "ends", "writes"]) spine.classList.toggle(name, Boolean(stage[name]));
       }
       moments.forEach((moment, i) => {
         const values = anatomy.row(s, "stream", moment);

@@ -47,9 +47,9 @@
       if (drawn !== height) {
         height = drawn;
         plot.style.height = `${height}px`;
-        for (const canvas of [base, over]) canvas.style.cssText = `width:${width}px;height:${height}px`;
         fill();
-      } else for (const canvas of [base, over]) canvas.style.width = `${width}px`;
+      }
+      for (const canvas of [base, over]) canvas.style.cssText = `width:${width}px;height:${height}px`;
       target = null;
       findPins();
       point();
@@ -66,7 +66,7 @@
     }
 
     function point() {
-      if (!height) return;
+      if (!width) return;
       const ink = lab.ink.onCanvas(over, width, height);
       const ring = ({ x, y, w, h }, color, px) => ink.rect(x - 1, y - 1, w + 2, h + 2, { stroke: color, width: px });
       if (target) {
