@@ -5,6 +5,7 @@ themes, a notebook and a file.
 """
 
 from lab.figures.ablation import ablation_heatmap, subset_losses
+from lab.figures.anatomy import anatomy_strips
 from lab.figures.attention import attention_arcs, attention_heatmap, head_kinds
 from lab.figures.attribution import attribution_bars, head_grid
 from lab.figures.lens import lens_grid
@@ -17,6 +18,7 @@ from lab.figures.weights import copying_scores, embedding_map, singular_values, 
 __all__ = [
     "Curve",
     "ablation_heatmap",
+    "anatomy_strips",
     "attention_arcs",
     "attention_heatmap",
     "attribution_bars",
