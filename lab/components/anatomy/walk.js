@@ -126,6 +126,7 @@ lab.component("anatomy", (root) => {
 
   function act(each) {
     each.stage.action.do(shown());
+    anatomy.spine.paint(each, shown(), anatomy.exposure(shown()));
     paintWords(each);
     paintDrawing(each);
   }
