@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -82,11 +83,20 @@ def token_map(model: Guppy, method: str = "pca", tokens: Tokens = None, seed: in
         return EmbeddingMap(ids, points, explained, method, installed)
     start = principal(rows, _BEFORE_TSNE)[0].numpy()
     if method == "tsne":
-        maker = import_module("sklearn.manifold").TSNE(2, perplexity=min(30.0, (len(rows) - 1) / 3), random_state=seed)
+        maker = _load("sklearn.manifold").TSNE(2, perplexity=min(30.0, (len(rows) - 1) / 3), random_state=seed)
     else:
-        maker = import_module("umap").UMAP(n_components=2, random_state=seed)
+        maker = _load("umap").UMAP(n_components=2, random_state=seed)
     flat = torch.from_numpy(maker.fit_transform(start)).float()
     return EmbeddingMap(ids, F.pad(flat, (0, AXES - 2)), None, method, installed)
+
+
+def _load(package: str) -> Any:
+    try:
+        return import_module(package)
+    except ImportError as error:
+        raise GuppyError(
+            f"{package} is installed but cannot be loaded ({error}); install it again, or take pca."
+        ) from error
 
 
 @torch.no_grad()
