@@ -61,10 +61,9 @@ lab.component("cause-ablation", (root) => {
   function describe(layer, column) {
     const { loss, kl, logit, probability } = q.shown.arrays;
     const i = layer * columns() + column;
-    const worse = lab.signed(loss.data[i]);
     const whole = q.shown.facts.top_probability;
     return (
-      `Without ${name([layer, column])}: loss ${loss.data[i] > 0 ? "+" : ""}${worse} nats per token, KL ${lab.signed(kl.data[i])} nats, ` +
+      `Without ${name([layer, column])}: loss ${signed(loss.data[i])} nats per token, KL ${lab.signed(kl.data[i])} nats, ` +
       `probability of ‘${top()}’ ${lab.number(whole)} → ${lab.number(Math.max(0, whole + probability.data[i]))}, logit ${signed(logit.data[i])}`
     );
   }

@@ -39,22 +39,22 @@ lab.component("cause-patching", (root) => {
   const controls = cause.controls(grid);
   const direction = lab.choice(controls, { name: "cause.direction", label: "Copy", values: DIRECTIONS });
   const place = lab.choice(controls, { name: "cause.at", label: "Read the answer", values: PLACES, select: true });
-  const words = textBox("cause.words", "Words both replies begin with", 16);
-  const answer = textBox("cause.answer", "Clean answer", 12);
-  const wrong = textBox("cause.wrong", "Corrupted answer", 12);
+  const words = textBox("cause.words", "Words both replies begin with", "such as: i");
+  const answer = textBox("cause.answer", "Clean answer", "automatic");
+  const wrong = textBox("cause.wrong", "Corrupted answer", "automatic");
   const measured = lab.el("p", { class: "kit-wide cause-measured", "aria-live": "polite" });
   grid.append(measured);
 
   /* A small box for a token or words, in which a space may be written as ·; empty: found by itself. */
-  function textBox(name, label, size) {
+  function textBox(name, label, placeholder) {
     const set = () => lab.choices.set(name, box.value === "" ? null : box.value.replaceAll("·", " ").replaceAll("↵", "\n"));
-    const box = lab.el("input", { type: "text", size, maxlength: 200, placeholder: "automatic", spellcheck: "false", onchange: set });
+    const box = lab.el("input", { type: "text", size: 12, maxlength: 200, placeholder, spellcheck: "false", onchange: set });
     const element = lab.el("label", { class: "cause-box" }, lab.el("span", { class: "kit-label" }, label), box);
     controls.append(element);
     const mark = () => (box.value = lab.tokenText(lab.choices.get(name) ?? ""));
     lab.choices.on([name], mark);
     mark();
-    return { element, box, get: () => lab.choices.get(name) ?? "" };
+    return { element, get: () => lab.choices.get(name) ?? "" };
   }
 
   const given = (site) => () => {
@@ -81,7 +81,6 @@ lab.component("cause-patching", (root) => {
       "Measured: logit of ", chip(answers[0]), " less logit of ", chip(answers[1]), ", ", ...after,
       `. Clean ${lab.signed(clean)}, corrupted ${lab.signed(corrupted)}.`,
     );
-    answer.box.placeholder = wrong.box.placeholder = "automatic";
   }
 
   q.on(mark);

@@ -75,13 +75,17 @@ lab.component("cause-subsets", (root) => {
     const step = niceStep((high - low) / 8);
     for (let nats = Math.ceil(low / step) * step; nats <= high; nats += step) {
       ink.line(LEFT, y(nats), width - RIGHT, y(nats), { stroke: "hairline" });
-      ink.text(LEFT - 6, y(nats), String(Number(nats.toPrecision(6))), { ...SMALL, align: "right" });
+      ink.text(LEFT - 6, y(nats), worded(nats), { ...SMALL, align: "right" });
     }
     ink.line(LEFT, bottom, width - RIGHT, bottom, { stroke: "edge" });
     bySize.forEach((_, size) => ink.text(LEFT + (size + 0.5) * between, bottom + 12, String(size), { ...SMALL, align: "center" }));
     ink.text((LEFT + width - RIGHT) / 2, bottom + 30, q.shown.facts.part === "mlp" ? "MLPs left in" : "attention layers left in", { ...SMALL, align: "center" });
     ink.text(10, (TOP + bottom) / 2, "loss, nats per token", { ...SMALL, align: "center", rotate: -90 });
   }
+
+  /* A tick's number; a model that surgery has broken has losses of millions. */
+  const worded = (nats) =>
+    nats >= 1e4 ? Number(nats.toPrecision(2)).toExponential().replace("e+", "e") : String(Number(nats.toPrecision(6)));
 
   function niceStep(rough) {
     const power = 10 ** Math.floor(Math.log10(rough || 1));
