@@ -9,7 +9,9 @@ lab.component("wall", (root) => {
   const grid = lab.el("div", { class: "grid", role: "group", "aria-label": "All heads; arrow keys move, Enter pins" });
   const status = lab.el("p", { class: "caption status" });
   const caption = lab.el("p", { class: "caption" });
-  const save = lab.el("button", { type: "button", class: "plain", onclick: savePng }, "Save PNG");
+  const save = lab.el("div", { class: "buttons" });
+  const button = (name, act) => lab.el("button", { type: "button", class: "plain", onclick: act }, name);
+  save.append(button("Save PNG", savePng), button("Save NPZ", saveNpz));
   const foot = lab.el("div", { class: "foot" }, lab.el("div", {}, caption, status), save);
   const legend = lab.el("canvas", { class: "legend", role: "img" });
   lab.choice(root, { name: "attention.show", label: "Show", values: attention.SHOWN });
@@ -177,6 +179,17 @@ lab.component("wall", (root) => {
       if (attention.seesFuture()) drawDiagonal(ink, x, y, side);
     }
     picture.save(`${attention.filename()}-heads.png`);
+  }
+
+  async function saveNpz() {
+    const { name, header, step } = attention.picture();
+    const what = name === "pattern" ? "attention" : name;
+    const url = lab.url(`lab/inspect/${what}`, { run: header.run, prompt: header.prompt, step, format: "npz" });
+    try {
+      lab.save(await lab.getBlob(url), `${attention.filename()}.npz`);
+    } catch (error) {
+      lab.notify(error.message);
+    }
   }
 
   function drawDiagonal(ink, x, y, side) {

@@ -38,10 +38,15 @@ def test_the_wall_shows_what_is_chosen(page: Page, lab, runs_root: Path, what: s
     page.wait_for_function("name => window.lab?.attention.picture()?.name === name", arg=what)
     painted(page)
     found = answer(runs_root, what)
-    expected = {"scores": "scores", "value-weighted": "norms", "rollout": "layers"}[what]
-    expected = getattr(found, expected)[1] if what == "rollout" else getattr(found, expected)[1, 1]
+    name = {"scores": "scores", "value-weighted": "norms", "rollout": "layers"}[what]
+    expected = getattr(found, name)[1] if what == "rollout" else getattr(found, name)[1, 1]
     np.testing.assert_allclose(shown(page, 1, 1), expected.numpy(), rtol=2e-3, atol=1e-4)
     assert page.locator(".thumb").count() == (8 if what == "rollout" else 16)
+    with page.expect_download() as wanted:
+        page.get_by_role("button", name="Save NPZ").click()
+    assert wanted.value.suggested_filename == f"tiny-step-40-{what}.npz"
+    with np.load(wanted.value.path()) as kept:
+        np.testing.assert_allclose(kept[name], getattr(found, name).numpy(), rtol=1e-4, atol=1e-5)
     page.locator(".lab-wall .kit-segments").get_by_text("Pattern", exact=True).click()
     page.wait_for_function("lab.attention.picture()?.name === 'pattern'")
     assert page.locator(".thumb").count() == 16
