@@ -61,17 +61,17 @@ class NeuronIndex(Activity):
     """Which of the texts below; -1: none."""
     position: Int32[Tensor, "layer neuron k"]
     """At which of its tokens; 0 where there is none."""
-    ids: Int32[Tensor, " token"]
+    token_ids: Int32[Tensor, " token"]
     """The tokens of all texts that are named, one text after another."""
     offsets: Int64[Tensor, " text+1"]
-    """Text i is `ids[offsets[i] : offsets[i + 1]]`."""
+    """Text i is `token_ids[offsets[i] : offsets[i + 1]]`."""
     rows: Int64[Tensor, " text"]
     """The first row of the corpus's training split in which the text stands."""
     copies: Int64[Tensor, " text"]
     """How often it stands there."""
 
     def text_ids(self, text: int) -> Int64[Tensor, " pos"]:
-        return self.ids[self.offsets[text] : self.offsets[text + 1]].long()
+        return self.token_ids[self.offsets[text] : self.offsets[text + 1]].long()
 
 
 def index(model: Guppy, split: Split, k: int = K, progress: Progress | None = None) -> NeuronIndex:
@@ -118,7 +118,7 @@ def _index(activity: Activity, best: list[_Best], texts: Texts) -> NeuronIndex:
         value=value,
         text=text.int(),
         position=position.int(),
-        ids=torch.from_numpy(
+        token_ids=torch.from_numpy(
             np.concatenate([np.zeros(0), *(texts.tokens[texts.offsets[i] : texts.offsets[i + 1]] for i in named)])
         ).int(),
         offsets=torch.from_numpy(np.cumsum([0, *texts.lengths[named]])),
@@ -197,23 +197,22 @@ def find(run: Run, step: int) -> NeuronIndex | None:
     Raises GuppyError when there is no such checkpoint."""
     about, path = about_index(run, step), _folder(run, step) / TENSORS
     try:
-        # While another process replaces both files, they may not belong together.
-        if about is None or about["tensors"] != _hash(path):
-            return None
-        return NeuronIndex(**_read(path, about["tensors"]), **{name: about[name] for name in _FACTS})
-    except (OSError, KeyError, TypeError):
+        return about and NeuronIndex(**_read(path, about["tensors"]), **{name: about[name] for name in _FACTS})
+    except (KeyError, TypeError):
         return None
 
 
 def about_index(run: Run, step: int) -> dict[str, Any] | None:
-    """What is known of the index that is kept for a checkpoint: when it was built, over how many texts; None if there
-    is none. Raises GuppyError when there is no such checkpoint."""
-    mark = _mark(run, step)
+    """What is known of the index that is kept for a checkpoint: over how many texts it is, how long it took; None if
+    there is none. Raises GuppyError when there is no such checkpoint."""
+    mark, folder = _mark(run, step), _folder(run, step)
     try:
-        about = json.loads((_folder(run, step) / ABOUT).read_bytes())
-    except (OSError, ValueError):
+        about = json.loads((folder / ABOUT).read_bytes())
+        # While another process replaces both files, they may not belong together.
+        known = about | mark == about and about["tensors"] == _hash(folder / TENSORS)
+    except (OSError, ValueError, TypeError, KeyError):
         return None
-    return about if isinstance(about, dict) and mark.items() <= about.items() else None
+    return about if known else None
 
 
 def needed(subject: Subject) -> NeuronIndex:

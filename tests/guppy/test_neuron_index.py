@@ -160,6 +160,7 @@ def test_a_damaged_one_is_built_anew(run):
         lambda: (path / "index.json").write_text("[]"),
     ):
         damage()
+        assert neuron_index.about_index(run, step) is None
         assert neuron_index.find(run, step) is None
         assert torch.equal(neuron_index.make(run, step).value, made.value)
 

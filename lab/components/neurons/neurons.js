@@ -105,12 +105,10 @@
     }
 
     async function order(what) {
+      clearTimeout(asking);
       const { run, step } = lab.state;
       await hear(() => lab.post(`lab/neurons/${what}`, { run, step }), { run, step });
-      const failed = trouble;
-      await look();
-      trouble ??= failed;
-      tell();
+      asking = setTimeout(look, EVERY);
     }
 
     // -- answers that follow -------------------------------------------------------------------------
