@@ -149,7 +149,8 @@ def test_a_click_shows_arithmetic_that_adds_up(page: Page, lab) -> None:
 
 def test_the_time_bar_recolours_without_the_server(page: Page, lab) -> None:
     opened(page, lab, "run=tiny&step=40&head=1.0")
-    page.wait_for_function("lab.anatomy.q.progress().have === lab.run().steps.length")
+    for answer in ("q", "matrices"):
+        page.wait_for_function(f"lab.anatomy.{answer}.progress().have === lab.run().steps.length")
     page.route("**/lab/inspect/**", lambda route: route.abort())
     page.evaluate("lab.set({ step: 0 })")
     walked(page, step=0)
@@ -176,8 +177,8 @@ def test_token_layer_and_head_are_chosen(page: Page, lab) -> None:
 
 def test_the_code_beside_a_stage_is_the_files(page: Page, lab) -> None:
     opened(page, lab, "run=tiny&step=40")
-    expect(page.locator("#stage-qkv .code .lit b")).to_have_text("self.qkv(x)")
-    expect(page.locator("#stage-qkv .code .place")).to_contain_text("guppy/model.py:")
+    expect(page.locator("#stage-qkv .code .lit b").first).to_have_text("self.qkv(x)")
+    expect(page.locator("#stage-qkv .code .place").first).to_contain_text("guppy/model.py:")
 
 
 def test_a_model_without_a_mask_says_so(page: Page, lab) -> None:

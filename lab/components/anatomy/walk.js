@@ -185,7 +185,12 @@ lab.component("anatomy", (root) => {
     const drawings = sections.filter(({ view }) => view);
     const far = drawings.filter((each) => !near(each));
     for (const each of drawings) if (!far.includes(each)) paintDrawing(each);
-    later = setTimeout(() => shown() && far.forEach(paintDrawing), 80);
+    later = setTimeout(() => {
+      const s = shown();
+      if (!s) return;
+      far.forEach(paintDrawing);
+      root.dataset.painted = JSON.stringify([s.header.run, s.step, s.header.prompt, s.facts.layer, s.facts.head, s.facts.pos]);
+    }, 80);
   }
 
   function paintDrawing(each) {
@@ -222,7 +227,6 @@ lab.component("anatomy", (root) => {
     status.textContent = have < of ? `${have} of ${of} checkpoints are in the browser` : `all ${of} checkpoints are in the browser`;
     mark();
     rail.arrive();
-    root.dataset.painted = JSON.stringify([s.header.run, s.step, s.header.prompt, s.facts.layer, s.facts.head, s.facts.pos]);
   }
 
   // -- the number that is open -------------------------------------------------------------------------------
