@@ -39,7 +39,10 @@ lab.component("machine-shape", (root) => {
   bar.append(back);
   const legend = lab.el("p", { class: "caption" });
   const grid = lab.el("div", { class: "machine-sliders" });
-  root.append(bar, sentence, status, legend, grid);
+  const save = (name, make) => lab.el("button", { type: "button", class: "kit-save", onclick: make }, name);
+  const saves = lab.el("div", { class: "kit-saves", role: "group", "aria-label": "Save" }, lab.el("span", {}, "Save"));
+  saves.append(save("PNG", savePng), save("SVG", saveSvg), save("CSV", saveCsv));
+  root.append(bar, sentence, status, legend, grid, saves);
 
   const parts = SLIDERS.map((slider) => {
     const range = lab.el("input", { type: "range", min: 0, max: 1, step: "any", "aria-label": slider.label });
@@ -87,7 +90,7 @@ lab.component("machine-shape", (root) => {
 
   function show() {
     const ready = q.shown && ops.shown;
-    for (const each of [sentence, legend, grid]) each.hidden = !ready;
+    for (const each of [sentence, legend, grid, saves]) each.hidden = !ready;
     const trouble = q.problem ?? ops.problem;
     status.textContent = trouble ?? (ready ? "" : lab.run()?.steps.length ? "computing …" : "This run has no checkpoint yet.");
     back.hidden = true;
@@ -150,26 +153,78 @@ lab.component("machine-shape", (root) => {
     const width = canvas.parentElement.clientWidth;
     if (!width) return;
     canvas.style.cssText = `width:${width}px;height:${HEIGHT}px`;
-    const ink = lab.ink.onCanvas(canvas, width, HEIGHT);
+    const curves = grown(part, size);
+    draw(lab.ink.onCanvas(canvas, width, HEIGHT), part, size, curves, width);
+    canvas.setAttribute("aria-label", spoken(part, curves));
+  }
+
+  /* For each value of a slider the logarithms of what the three costs are multiplied with. */
+  function grown({ name, legal }, size) {
     const now = costs(size);
-    const curves = part.legal.map((value) => costs({ ...size, [name]: value }).map((cost, i) => Math.log(cost / now[i])));
+    return legal.map((value) => costs({ ...size, [name]: value }).map((cost, i) => Math.log(cost / now[i])));
+  }
+
+  function draw(ink, part, size, curves, width) {
+    const { name, legal } = part;
     const [low, high] = [Math.min(...curves.flat(), -0.1), Math.max(...curves.flat(), 0.1)];
     const x = (value) => EDGE + (width - 2 * EDGE) * place(part, value);
     const y = (log) => 6 + ((HEIGHT - 12) * (high - log)) / (high - low);
     ink.line(EDGE, y(0), width - EDGE, y(0), { stroke: "hairline" });
     ink.line(x(size[name]), 0, x(size[name]), HEIGHT, { stroke: "hairline" });
     LINES.forEach(([, color, dash], i) => {
-      ink.path(part.legal.map((value, k) => [x(value), y(curves[k][i])]), { stroke: color, width: 1.75, dash });
-      ink.circle(x(size[name]), y(0), 2.5, { fill: "ink" });
+      ink.path(legal.map((value, k) => [x(value), y(curves[k][i])]), { stroke: color, width: 1.75, dash });
     });
-    const most = Math.exp(Math.max(...curves.at(-1)));
-    const last = part.legal.at(-1);
-    if (size[name] !== last) ink.text(EDGE, 8, `×${lab.number(most)} at ${lab.count(last)}`, { size: 11, color: "ink-2" });
-    canvas.setAttribute("aria-label", spoken(part, curves));
+    ink.circle(x(size[name]), y(0), 2.5, { fill: "ink" });
+    const last = legal.at(-1);
+    const most = lab.number(Math.exp(Math.max(...curves.at(-1))));
+    if (size[name] !== last) ink.text(EDGE, 8, `×${most} at ${lab.count(last)}`, { size: 11, color: "ink-2" });
   }
 
   const spoken = ({ legal, unit }, curves) =>
     `At ${lab.count(legal.at(-1))} ${unit}: ${LINES.map(([name], i) => `${name} times ${lab.number(Math.exp(curves.at(-1)[i]))}`).join(", ")}`;
+
+  // -- files -----------------------------------------------------------------------------------------
+
+  const filename = () => q.filename("growth");
+
+  /* All sliders' lines in one picture, two in a row. */
+  function compose(make) {
+    const size = machine.shape(q.shown.facts);
+    const [width, tall] = [320, HEIGHT + 32];
+    const ink = make(2 * width + 48, Math.ceil(parts.length / 2) * tall + 72);
+    ink.rect(0, 0, ink.width, ink.height, { fill: "paper" });
+    parts.forEach((part, i) => {
+      ink.translate(16 + (i % 2) * (width + 16), 16 + Math.floor(i / 2) * tall, () => {
+        ink.text(0, 6, `${part.label}: ${lab.count(size[part.name])} ${part.unit}`, { size: 12 });
+        ink.translate(0, 16, () => draw(ink, part, size, grown(part, size), width));
+      });
+    });
+    let x = 16;
+    for (const [name, color, dash] of LINES) {
+      ink.line(x, ink.height - 38, x + 24, ink.height - 38, { stroke: color, width: 2, dash });
+      ink.text(x + 30, ink.height - 38, name, { size: 11, color: "ink-2" });
+      x += 46 + ink.measure(name, { size: 11 });
+    }
+    ink.text(16, ink.height - 18, q.caption(), { size: 11, color: "ink-2", max: ink.width - 32 });
+    return ink;
+  }
+
+  function savePng() {
+    const canvas = document.createElement("canvas");
+    compose((w, h) => lab.ink.onCanvas(canvas, w, h, 2));
+    canvas.toBlob((blob) => lab.save(blob, `${filename()}.png`), "image/png");
+  }
+
+  function saveSvg() {
+    lab.save(new Blob([compose(lab.ink.asSvg).toString()], { type: "image/svg+xml" }), `${filename()}.svg`);
+  }
+
+  function saveCsv() {
+    const size = machine.shape(q.shown.facts);
+    const rows = parts.flatMap(({ name, legal }) => legal.map((value) => [name, value, ...costs({ ...size, [name]: value })]));
+    const text = [["size", "value", "parameters", "bytes", "operations"], ...rows].map((row) => row.join(",")).join("\n");
+    lab.save(new Blob([text, "\n"], { type: "text/csv" }), `${filename()}.csv`);
+  }
 
   q.on(show);
   ops.on(show);
