@@ -22,7 +22,7 @@ _HOMES = {
     "guppy.config": ("PRESETS", "ModelConfig", "TrainConfig", "preset"),
     "guppy.corpus": ("Corpus",),
     "guppy.errors": ("GuppyError",),
-    "guppy.events": ("Checkpoint", "Control", "Cooldown", "Done", "Eval", "Event", "Sample", "Step"),
+    "guppy.events": ("Checkpoint", "Control", "Cooldown", "Done", "Eval", "Event", "Ratios", "Sample", "Step"),
     "guppy.generate": ("Generation", "generate", "generate_stream", "next_token_distribution"),
     "guppy.hooks": ("HookPoint", "ablate_head", "hook_points", "intervene", "record", "zero"),
     "guppy.interop.gpt2": ("export_gpt2", "import_gpt2"),

@@ -49,6 +49,20 @@ class Eval:
 
 
 @dataclass(frozen=True)
+class Ratios:
+    """What one step did to each weight matrix, by its name; told of the step after each checkpoint.
+
+    Attributes:
+        update: norm of the change, over the norm of the matrix before it. About 0.001 is a healthy Adam's.
+        gradient: norm of the gradient before clipping, over the same.
+    """
+
+    step: int
+    update: dict[str, float]
+    gradient: dict[str, float]
+
+
+@dataclass(frozen=True)
 class Sample:
     """What the weights after `step` updates reply to a probe prompt, greedily."""
 
@@ -138,7 +152,7 @@ class Done:
     decayed: bool = False
 
 
-Event = Step | Eval | Sample | Cooldown | Checkpoint | Done
+Event = Step | Eval | Ratios | Sample | Cooldown | Checkpoint | Done
 
 
 class Control:

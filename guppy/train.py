@@ -21,11 +21,12 @@ from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
 from guppy.evaluate import FUTURE_MASS_ROWS, HELDOUT_BATCH, batch_loss, future_mass, heldout_losses
-from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Sample, Step, TrainerState
+from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Ratios, Sample, Step, TrainerState
 from guppy.generate import generate
 from guppy.model import Guppy
 from guppy.optim import build_optimizer, learning_rate, load_optimizer, optimizer_tensors
 from guppy.precision import pick_precision
+from guppy.ratios import Watch
 from guppy.surgery import Surgery
 
 # A row of the training loss for every step at first, then for every second, third … step: about 1000·ln(steps).
@@ -47,7 +48,8 @@ def train(
 ) -> Iterator[Event]:
     """Train a model. Each event is yielded when it is known; the clock runs on while the caller handles it.
 
-    At a checkpoint come Step, Eval, a Sample for each probe prompt, then Checkpoint, all with its step.
+    At a checkpoint come Step, Eval, a Sample for each probe prompt, then Checkpoint, all with its step; after the next
+    step Ratios.
 
     `control` may stop it at any step, raw or with a cool-down. A cool-down begins with a Cooldown event that says how
     long it will be, and a checkpoint of the weights as they were; its own end is a second checkpoint. A budget of
@@ -189,7 +191,7 @@ class _Trainer:
             if control.cool and self.cooldown is None:
                 yield from self.cool(control.cooldown_seconds)
                 self.open_window()
-            self.learn()
+            yield from self.learn()
             if time.perf_counter() - self.read_at > SECONDS_BETWEEN_READS:
                 yield from self.read()
             if self.checkpoint_due():
@@ -239,8 +241,9 @@ class _Trainer:
         lr = learning_rate(share, self.config)
         self.decline = Decline(self.step, steps, min(self.share(), 1 - 1e-9), lr, min(lr, self.config.min_lr))
 
-    def learn(self) -> None:
-        """One step."""
+    def learn(self) -> Iterator[Ratios]:
+        """One step; after a checkpoint it is watched."""
+        watch = Watch(self.model) if self.step == self.saved_at else None
         batch = self.sampler.next()
         lr = self.rate(batch.n_tokens)
         self.optimizer.set_rate(lr)
@@ -248,6 +251,8 @@ class _Trainer:
             loss = batch_loss(self.model, batch) / batch.n_tokens
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.optimizer)
+        if watch:
+            watch.see_gradients()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.grad_clip)
         self.scaler.step(self.optimizer)
         self.scaler.update()
@@ -256,6 +261,8 @@ class _Trainer:
         self.tokens += batch.n_tokens
         at = Step(self.step, self.tokens, self.seconds, math.nan, lr, math.nan, math.nan)
         self.pending.append((at, loss.detach(), norm.detach()))
+        if watch and (ratios := watch.ratios(self.step)):
+            yield ratios
 
     def rate(self, tokens: int) -> float:
         """The learning rate of the next step, which learns from so many tokens: that in its middle."""

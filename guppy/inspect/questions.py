@@ -63,6 +63,14 @@ HOMES = {
     "memory": "memory",
     "flops": "flops",
     "speed": "flops",
+    "weight-path": "weight_path",
+    "loss-slice": "weight_path",
+    "similarity": "similarity",
+    "context-price": "window",
+    "position-loss": "window",
+    "twins": "twins",
+    "eaten": "eaten",
+    "lesson": "lesson",
 }
 _YES, _NO = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 

@@ -20,7 +20,7 @@ from guppy.budget import Progress
 from guppy.config import ModelConfig, TrainConfig
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Sample, Step, TrainerState
+from guppy.events import Checkpoint, Control, Cooldown, Done, Eval, Event, Ratios, Sample, Step, TrainerState
 from guppy.precision import pick_device, pick_precision
 from guppy.runs import files
 from guppy.runs.lock import clear_command, locked, received
@@ -272,6 +272,9 @@ class RunWriter:
             values = _rounded(vars(event))
             row = {"kind": "eval", "step": event.step, "heldout_loss": values.pop("loss")}
             self._append(files.METRICS, row | values)
+        elif isinstance(event, Ratios):
+            rounded = {key: _rounded(getattr(event, key)) for key in ("update", "gradient")}
+            self._append(files.METRICS, {"kind": "ratios", "step": event.step} | rounded)
         elif isinstance(event, Sample):
             self._append(files.SAMPLES, vars(event))
         elif isinstance(event, Cooldown):
