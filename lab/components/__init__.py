@@ -24,6 +24,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "weights": ("Weights", "Look inside"),
     "anatomy": ("Anatomy", "Look inside"),
     "sampling": ("Sampling", "Look inside"),
+    "dynamics": ("Dynamics", "Look inside"),
     "cause": ("Cause", "Change it"),
     "mask": ("Mask", "Change it"),
     "data": ("Data", "Around it"),

@@ -48,34 +48,11 @@
     setTimeout(() => URL.revokeObjectURL(url), 10000);
   };
 
-  /* A canvas on paper at twice the screen's size, with a margin and a caption: draw with `ink`, then save(name). */
-  lab.picture = (width, height, caption) => {
-    const [margin, line] = [16, 16];
-    const canvas = document.createElement("canvas");
-    const ink = canvas.getContext("2d");
-    const font = `11px ${lab.css("--ui")}`;
-    ink.font = font;
-    const lines = wrap(ink, caption, Math.max(320, width));
-    const full = Math.max(320, width) + 2 * margin;
-    canvas.width = 2 * full;
-    canvas.height = 2 * (height + 2 * margin + 8 + lines.length * line);
-    ink.scale(2, 2);
-    ink.fillStyle = lab.css("--paper");
-    ink.fillRect(0, 0, full, canvas.height / 2);
-    ink.font = font;
-    ink.fillStyle = lab.css("--ink-2");
-    lines.forEach((text, i) => ink.fillText(text, margin, margin + height + 8 + (i + 1) * line - 4));
-    ink.translate(margin, margin);
-    return { ink, save: (name) => canvas.toBlob((blob) => lab.save(blob, name), "image/png") };
+  /* The numbers of all heads. */
+  attention.saveNpz = () => {
+    const { name, header, step } = attention.picture();
+    const what = name === "pattern" ? "attention" : name;
+    const url = lab.url(`lab/inspect/${what}`, { run: header.run, prompt: header.prompt, step, format: "npz" });
+    return lab.saveAnswer(url, `${attention.filename()}.npz`);
   };
-
-  function wrap(ink, text, width) {
-    const lines = [""];
-    for (const word of text.split(" ")) {
-      const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
-      if (ink.measureText(longer).width <= width || !lines.at(-1)) lines[lines.length - 1] = longer;
-      else lines.push(word);
-    }
-    return lines;
-  }
 })();

@@ -9,6 +9,7 @@ lab.component("head", (root) => {
   const AROUND = 380; // px of frame, title, tokens and caption around the matrix
   const LABEL_ROOM = 104;
   const LABEL_STEP = 13; // px between labels
+  const LABEL = { size: 11, mono: true };
 
   const title = lab.el("h2", {});
   const note = lab.el("span", { class: "muted" });
@@ -25,14 +26,18 @@ lab.component("head", (root) => {
   const readout = lab.el("p", { class: "readout", "aria-live": "polite" });
   const strip = lab.el("div", { class: "strip", role: "group", "aria-label": "Where the query looks" });
   const caption = lab.el("p", { class: "caption" });
-  const png = lab.el("button", { type: "button", class: "plain", onclick: savePng }, "Save PNG");
-  const csv = lab.el("button", { type: "button", class: "plain", onclick: saveCsv }, "Save CSV");
+  const saves = lab.saves({
+    PNG: () => paper().png(filename()),
+    SVG: () => paper().svg(filename()),
+    CSV: () => lab.saveTable(table(), filename()),
+    NPZ: attention.saveNpz,
+  });
   root.append(
     lab.el("div", { class: "title" }, title, note),
     readout,
     plot,
     strip,
-    lab.el("div", { class: "foot" }, caption, lab.el("div", { class: "buttons" }, png, csv)),
+    lab.el("div", { class: "foot" }, caption, saves),
   );
 
   let place = null; // geometry of the matrix in the plot: {left, top, cell, n}
@@ -40,7 +45,6 @@ lab.component("head", (root) => {
   let picture = null; // what is shown: see attention.picture()
   let values = null; // its numbers for this head, row by row
   let labels = [];
-  let offscreen = new OffscreenCanvas(1, 1);
   let chipsOf = null; // the tokens that the strip was made for
 
   // -- what is looked at -----------------------------------------------------------------------------
@@ -60,21 +64,17 @@ lab.component("head", (root) => {
 
   function measure(n) {
     const width = plot.clientWidth;
-    const ink = base.getContext("2d");
-    ink.font = labelFont();
-    const widest = Math.min(LABEL_ROOM, Math.max(...labels.map((label) => ink.measureText(label).width)) + 10);
+    const widest = Math.min(LABEL_ROOM, Math.max(...labels.map((label) => lab.ink.measure(label, LABEL))) + 10);
     const high = Math.max(SMALLEST_PLOT, innerHeight - AROUND) - widest;
     const room = Math.min(width - widest - 2, high) / n;
     const side = room >= 6 ? Math.min(LARGEST_CELL, Math.floor(room)) : room;
     return { n, left: Math.ceil(widest), top: Math.ceil(widest) + 4, cell: side, width, height: Math.ceil(widest + 6 + side * n) };
   }
 
-  const labelFont = (weight = 400) => `${weight} 11px ${lab.css("--mono")}`;
-
   function paint() {
     const next = attention.picture();
     root.classList.toggle("waiting", !next);
-    png.hidden = csv.hidden = !next;
+    saves.hidden = !next;
     if (!next) return;
     const { header, step } = next;
     const [layer, head] = attention.selected();
@@ -91,7 +91,7 @@ lab.component("head", (root) => {
     }
     place ??= measure(picture.n);
     if (!place.width) return (place = null);
-    drawMatrix(base, place);
+    drawOn(prepare(base, place), place);
     title.textContent = picture.title(layer, head);
     sayKind();
     caption.textContent = picture.caption(picture.where(layer, head));
@@ -108,79 +108,41 @@ lab.component("head", (root) => {
   }
 
   function prepare(canvas, { width, height }) {
-    const ratio = devicePixelRatio || 1;
-    if (canvas.width !== Math.round(width * ratio) || canvas.height !== Math.round(height * ratio)) {
-      canvas.width = Math.round(width * ratio);
-      canvas.height = Math.round(height * ratio);
-      canvas.style.width = `${width}px`;
-      canvas.style.height = `${height}px`;
-      plot.style.height = `${height}px`;
-    }
-    const ink = canvas.getContext("2d");
-    ink.setTransform(ratio, 0, 0, ratio, 0, 0);
-    ink.clearRect(0, 0, width, height);
+    const ink = lab.ink.onCanvas(canvas, width, height);
+    [canvas.style.width, canvas.style.height] = [`${width}px`, `${height}px`];
+    plot.style.height = `${height}px`;
     return ink;
   }
 
-  function drawMatrix(canvas, where) {
-    drawOn(prepare(canvas, where), where);
-  }
-
   function drawOn(ink, { n, left, top, cell: side }) {
-    if (offscreen.width !== n) offscreen = new OffscreenCanvas(n, n);
     const image = new ImageData(n, n);
     picture.paint(image, values);
-    if (picture.name === "scores") {
-      ink.fillStyle = lab.css("--sunken"); // shows where the mask hides
-      ink.fillRect(left, top, side * n, side * n);
-    }
-    offscreen.getContext("2d").putImageData(image, 0, 0);
-    ink.imageSmoothingEnabled = false;
-    ink.drawImage(offscreen, left, top, side * n, side * n);
-    ink.strokeStyle = lab.css("--hairline");
-    ink.lineWidth = 1;
-    ink.strokeRect(left - 0.5, top - 0.5, side * n + 1, side * n + 1);
+    // Shows where the mask hides.
+    if (picture.name === "scores") ink.rect(left, top, side * n, side * n, { fill: "sunken" });
+    ink.image(left, top, side * n, side * n, image);
+    ink.rect(left - 0.5, top - 0.5, side * n + 1, side * n + 1, { stroke: "hairline" });
     if (attention.seesFuture()) drawDiagonal(ink, left, top, side, n);
-    ink.font = labelFont();
-    ink.fillStyle = lab.css("--ink-2");
     const every = Math.ceil(LABEL_STEP / side);
     for (let i = 0; i < n; i += every) {
-      drawLabel(ink, labels[i], "query", { left, top, side }, i);
-      drawLabel(ink, labels[i], "key", { left, top, side }, i);
+      drawLabel(ink, "query", i, { color: "ink-2" });
+      drawLabel(ink, "key", i, { color: "ink-2" });
     }
   }
 
-  function drawLabel(ink, text, axis, { left, top, side }, i) {
+  function drawLabel(ink, axis, i, style) {
+    const { left, top, cell: side } = place;
     const middle = (i + 0.5) * side;
-    ink.textAlign = axis === "query" ? "right" : "left";
-    ink.textBaseline = "middle";
-    ink.save();
-    if (axis === "query") ink.translate(left - 5, top + middle);
-    else {
-      ink.translate(left + middle, top - 5);
-      ink.rotate(-Math.PI / 2);
-    }
-    ink.fillText(fit(ink, text), 0, 0);
-    ink.restore();
+    const full = { ...LABEL, ...style, max: LABEL_ROOM - 8 };
+    if (axis === "query") ink.text(left - 5, top + middle, labels[i], { ...full, align: "right" });
+    else ink.text(left + middle, top - 5, labels[i], { ...full, rotate: -90 });
   }
 
-  function fit(ink, text) {
-    if (ink.measureText(text).width <= LABEL_ROOM - 8) return text;
-    let kept = [...text];
-    while (kept.length > 1 && ink.measureText(`${kept.join("")}…`).width > LABEL_ROOM - 8) kept.pop();
-    return `${kept.join("")}…`;
-  }
-
-  /* What lies above this line a causal mask would hide. */
   function drawDiagonal(ink, left, top, side, n) {
-    ink.strokeStyle = lab.css("--surgery");
-    ink.beginPath();
-    ink.moveTo(left, top);
-    for (let i = 0; i < n; i++) {
-      ink.lineTo(left + (i + 1) * side, top + i * side);
-      ink.lineTo(left + (i + 1) * side, top + (i + 1) * side);
-    }
-    ink.stroke();
+    const steps = Array.from({ length: n }, (_, i) => [
+      [left + (i + 1) * side, top + i * side],
+      [left + (i + 1) * side, top + (i + 1) * side],
+    ]);
+    ink.path([[left, top], ...steps.flat()], { stroke: "surgery" });
   }
 
   // -- the number under the hand -----------------------------------------------------------------------
@@ -203,24 +165,20 @@ lab.component("head", (root) => {
 
   function drawCrosshair(ink, [query, key]) {
     const { left, top, cell: side, n } = place;
-    ink.strokeStyle = lab.css("--accent");
-    ink.lineWidth = 1;
-    ink.strokeRect(left - 0.5, top + query * side - 0.5, side * n + 1, side + 1);
+    const frame = (x, y, w, h, width = 1) => ink.rect(x, y, w, h, { stroke: "accent", width });
+    frame(left - 0.5, top + query * side - 0.5, side * n + 1, side + 1);
     if (key !== null) {
-      ink.strokeRect(left + key * side - 0.5, top - 0.5, side + 1, side * n + 1);
-      ink.lineWidth = 2;
-      ink.strokeRect(left + key * side - 1, top + query * side - 1, side + 2, side + 2);
+      frame(left + key * side - 0.5, top - 0.5, side + 1, side * n + 1);
+      frame(left + key * side - 1, top + query * side - 1, side + 2, side + 2, 2);
     }
-    ink.font = labelFont(700);
     for (const [axis, i] of [["query", query], ["key", key]]) {
       if (i === null) continue;
-      const width = Math.min(LABEL_ROOM - 6, ink.measureText(labels[i]).width) + 4;
+      const bold = { color: "accent", weight: 700 };
+      const width = Math.min(LABEL_ROOM - 6, ink.measure(labels[i], { ...LABEL, ...bold })) + 4;
       const middle = (i + 0.5) * side;
-      ink.fillStyle = lab.css("--paper");
-      if (axis === "query") ink.fillRect(left - 3 - width, top + middle - 8, width + 1, 16);
-      else ink.fillRect(left + middle - 8, top - 3 - width, 16, width + 1);
-      ink.fillStyle = lab.css("--accent");
-      drawLabel(ink, labels[i], axis, { left, top, side }, i);
+      if (axis === "query") ink.rect(left - 3 - width, top + middle - 8, width + 1, 16, { fill: "paper" });
+      else ink.rect(left + middle - 8, top - 3 - width, 16, width + 1, { fill: "paper" });
+      drawLabel(ink, axis, i, bold);
     }
   }
 
@@ -293,22 +251,20 @@ lab.component("head", (root) => {
 
   const filename = () => `${attention.filename()}-L${attention.selected()[0]}H${attention.selected()[1]}`;
 
-  function savePng() {
-    const paper = lab.picture(place.left + place.cell * place.n + 2, place.height, caption.textContent);
-    drawOn(paper.ink, place);
-    paper.save(`${filename()}.png`);
-  }
+  const paper = () =>
+    lab.paper({
+      width: place.left + place.cell * place.n + 2,
+      height: place.height,
+      words: [caption.textContent],
+      draw: (ink) => drawOn(ink, place),
+    });
 
   const numeral = (value) => (picture.name === "pattern" ? value.toFixed(6) : String(value));
 
-  function saveCsv() {
-    const quote = (text) => `"${text.replaceAll('"', '""')}"`;
-    const names = labels.map((label, i) => quote(`${i} ${label}`));
-    const rows = names.map((name, query) =>
-      [name, ...names.map((_, key) => numeral(number(query, key)))].join(","),
-    );
-    const text = [[quote("query \\ key"), ...names].join(","), ...rows, ""].join("\n");
-    lab.save(new Blob([text], { type: "text/csv" }), `${filename()}.csv`);
+  function table() {
+    const names = labels.map((label, i) => `${i} ${label}`);
+    const row = (name, query) => [name, ...names.map((_, key) => numeral(number(query, key)))];
+    return [["query \\ key", ...names], ...names.map(row)];
   }
 
   attention.onPicture(paint);

@@ -9,9 +9,7 @@ lab.component("wall", (root) => {
   const grid = lab.el("div", { class: "grid", role: "group", "aria-label": "All heads; arrow keys move, Enter pins" });
   const status = lab.el("p", { class: "caption status" });
   const caption = lab.el("p", { class: "caption" });
-  const save = lab.el("div", { class: "buttons" });
-  const button = (name, act) => lab.el("button", { type: "button", class: "plain", onclick: act }, name);
-  save.append(button("Save PNG", savePng), button("Save NPZ", saveNpz));
+  const save = lab.saves({ PNG: () => paper().png(filename()), SVG: () => paper().svg(filename()), NPZ: attention.saveNpz });
   const foot = lab.el("div", { class: "foot" }, lab.el("div", {}, caption, status), save);
   const legend = lab.el("canvas", { class: "legend", role: "img" });
   lab.choice(root, { name: "attention.show", label: "Show", values: attention.SHOWN });
@@ -159,45 +157,24 @@ lab.component("wall", (root) => {
 
   // -- saving ----------------------------------------------------------------------------------------
 
-  function savePng() {
+  const filename = () => `${attention.filename()}-heads`;
+
+  function paper() {
     const { n, layers, columns } = attention.picture();
     const side = Math.max(96, n);
     const [left, top, gap] = [28, 20, 6];
-    const width = left + columns.length * (side + gap);
-    const picture = lab.picture(width, top + layers * (side + gap), caption.textContent);
-    const { ink } = picture;
-    ink.font = `12px ${lab.css("--ui")}`;
-    ink.imageSmoothingEnabled = false;
-    for (const { layer, head, canvas } of thumbs) {
-      const [x, y] = [left + head * (side + gap), top + layer * (side + gap)];
-      ink.fillStyle = lab.css("--ink-2");
-      if (layer === 0) ink.fillText(columns[head], x, top - 6);
-      if (head === 0) ink.fillText(`L${layer}`, 0, y + side / 2 + 4);
-      ink.drawImage(canvas, x, y, side, side);
-      ink.strokeStyle = lab.css("--hairline");
-      ink.strokeRect(x + 0.5, y + 0.5, side - 1, side - 1);
-      if (attention.seesFuture()) drawDiagonal(ink, x, y, side);
+    function draw(ink) {
+      for (const { layer, head, canvas, ink: thumb } of thumbs) {
+        const [x, y] = [left + head * (side + gap), top + layer * (side + gap)];
+        if (layer === 0) ink.text(x, 8, columns[head], { color: "ink-2" });
+        if (head === 0) ink.text(0, y + side / 2, `L${layer}`, { color: "ink-2" });
+        ink.image(x, y, side, side, thumb.getImageData(0, 0, canvas.width, canvas.height));
+        ink.rect(x + 0.5, y + 0.5, side - 1, side - 1, { stroke: "hairline" });
+        if (attention.seesFuture()) ink.line(x, y, x + side, y + side, { stroke: "surgery" });
+      }
     }
-    picture.save(`${attention.filename()}-heads.png`);
-  }
-
-  async function saveNpz() {
-    const { name, header, step } = attention.picture();
-    const what = name === "pattern" ? "attention" : name;
-    const url = lab.url(`lab/inspect/${what}`, { run: header.run, prompt: header.prompt, step, format: "npz" });
-    try {
-      lab.save(await lab.getBlob(url), `${attention.filename()}.npz`);
-    } catch (error) {
-      lab.notify(error.message);
-    }
-  }
-
-  function drawDiagonal(ink, x, y, side) {
-    ink.strokeStyle = lab.css("--surgery");
-    ink.beginPath();
-    ink.moveTo(x, y);
-    ink.lineTo(x + side, y + side);
-    ink.stroke();
+    const [width, height] = [left + columns.length * (side + gap), top + layers * (side + gap)];
+    return lab.paper({ width, height, words: [caption.textContent], draw });
   }
 
   lab.onReady(paint);

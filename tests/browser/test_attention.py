@@ -9,6 +9,7 @@ import struct
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -193,21 +194,27 @@ def test_downloads(page: Page, lab) -> None:
     painted(page, layer=1)
     header, values = bundle(lab.url, "tiny", "are you hungry?", 40)
     with page.expect_download() as wanted:
-        page.get_by_role("button", name="Save CSV").click()
+        page.locator(".lab-head").get_by_role("button", name="CSV").click()
     assert wanted.value.suggested_filename == "tiny-step-40-L1H3.csv"
     rows = list(csv.reader(io.StringIO(wanted.value.path().read_text(encoding="utf-8"))))
     assert len(rows) == header["n"] + 1
     numbers = np.array([[float(value) for value in row[1:]] for row in rows[1:]])
     assert np.abs(numbers - values[1, 3] / 65535).max() < 1e-6
-    for button, name in ((0, "tiny-step-40-heads.png"), (1, "tiny-step-40-L1H3.png")):
+    for place, name in ((".lab-wall", "tiny-step-40-heads"), (".lab-head", "tiny-step-40-L1H3")):
         with page.expect_download() as wanted:
-            page.get_by_role("button", name="Save PNG").nth(button).click()
-        assert wanted.value.suggested_filename == name
+            page.locator(place).get_by_role("button", name="PNG").click()
+        assert wanted.value.suggested_filename == f"{name}.png"
         picture = wanted.value.path().read_bytes()
         assert picture.startswith(b"\x89PNG")
         width, height = struct.unpack(">II", picture[16:24])
         assert width > 600
         assert height > 600
+        with page.expect_download() as wanted:
+            page.locator(place).get_by_role("button", name="SVG").click()
+        assert wanted.value.suggested_filename == f"{name}.svg"
+        drawing = ElementTree.parse(wanted.value.path()).getroot()
+        texts = {element.text for element in drawing.iter("{http://www.w3.org/2000/svg}text")}
+        assert {"L3", "H3"} <= texts if place == ".lab-wall" else set(header["tokens"]) & texts
 
 
 def test_a_step_that_cannot_be_read_says_so_and_the_others_work(page: Page, lab, console) -> None:

@@ -43,7 +43,7 @@ def test_the_wall_shows_what_is_chosen(page: Page, lab, runs_root: Path, what: s
     np.testing.assert_allclose(shown(page, 1, 1), expected.numpy(), rtol=2e-3, atol=1e-4)
     assert page.locator(".thumb").count() == (8 if what == "rollout" else 16)
     with page.expect_download() as wanted:
-        page.get_by_role("button", name="Save NPZ").click()
+        page.locator(".lab-wall").get_by_role("button", name="NPZ").click()
     assert wanted.value.suggested_filename == f"tiny-step-40-{what}.npz"
     with np.load(wanted.value.path()) as kept:
         np.testing.assert_allclose(kept[name], getattr(found, name).numpy(), rtol=1e-4, atol=1e-5)

@@ -4,8 +4,9 @@
    first, and the time bar then moves without the server. What is kept is bounded over all questions; the answers used
    least recently go first.
 
-   lab.question(what, {page, options, scrub, prompt}): page is where it is shown, elsewhere nothing is asked; options()
-   gives the question's options, or null for "do not ask now"; prompt is false where none is needed, or a function.
+   lab.question(what, {page, options, scrub, prompt, whole}): page is where it is shown, elsewhere nothing is asked;
+   options() gives the question's options, or null for "do not ask now"; prompt is false where none is needed, or a
+   function. whole: the answer is of all of a run's checkpoints; it is asked at the last and stays while the step moves.
    q.shown is null or {header, step, facts, tokens, options, arrays: {name: {data, shape}}, at(name, ...index)}. While
    only the step changes it stays the answer of the step before and q.busy is true; anything else makes it null at once.
    q.problem is a sentence or null. Whoever draws reads layers, tokens and options from q.shown, for they belong
@@ -105,7 +106,7 @@
 
   // -- questions -------------------------------------------------------------------------------------
 
-  lab.question = (what, { page, options = () => ({}), scrub = false, prompt = () => lab.state.prompt }) => {
+  lab.question = (what, { page, options = () => ({}), scrub = false, prompt = () => lab.state.prompt, whole = false }) => {
     const listeners = new Set();
     let ready = false;
     let current = null; // the bundle that is looked at
@@ -118,6 +119,7 @@
     const q = { what, scrub, shown: null, problem: null, busy: false };
 
     const tell = () => listeners.forEach((fn) => fn());
+    const stepNow = () => (whole ? (lab.run()?.steps.at(-1) ?? null) : lab.state.step);
 
     /* fn() when anything of the answer has changed, and now if there is something to tell; returns unsubscribe. */
     q.on = (fn) => {
@@ -149,9 +151,9 @@
     /* Ask again if what is asked has changed. */
     q.refresh = () => {
       if (!ready || lab.state.page !== page) return;
-      const asking = lab.state.step === null ? null : query();
+      const asking = stepNow() === null ? null : query();
       const key = asking && JSON.stringify([what, asking]);
-      const look = `${key} ${lab.state.step}`;
+      const look = `${key} ${stepNow()}`;
       if (look === seen) return void (q.shown && !q.busy && fill());
       seen = look;
       urgent?.abort();
@@ -175,7 +177,7 @@
     };
 
     function show() {
-      const answer = current.steps.get(lab.state.step);
+      const answer = current.steps.get(stepNow());
       if (!answer) return false;
       shelf.delete(current.key);
       shelf.set(current.key, current);
@@ -187,7 +189,7 @@
 
     async function fetchNow() {
       const bundle = current;
-      const { step } = lab.state;
+      const step = stepNow();
       asked = performance.now();
       urgent = new AbortController();
       const { signal } = urgent;
@@ -259,13 +261,14 @@
       const { header, step, facts } = q.shown;
       const text = header.prompt?.length > 60 ? `${header.prompt.slice(0, 59)}…` : header.prompt;
       const said = text === null ? "" : `“${lab.tokenText(text).replaceAll("·", " ")}”`;
-      const parts = [header.run, `step ${lab.count(step)}`, said, extra, facts.hooks ?? header.hooks];
+      const when = whole ? "all checkpoints" : `step ${lab.count(step)}`;
+      const parts = [header.run, when, said, extra, facts.hooks ?? header.hooks];
       return [...parts, header.surgery_text, facts.exactness ?? header.exactness].filter(Boolean).join(" · ");
     };
 
     q.filename = (extra = "") => {
       const { header, step } = q.shown;
-      return [header.run, `step-${step}`, what, extra].filter(Boolean).join("-");
+      return [header.run, whole ? "" : `step-${step}`, what, extra].filter(Boolean).join("-");
     };
 
     lab.onReady(() => {

@@ -42,11 +42,10 @@
     const note = lab.el("p", { class: "caption" });
     const caption = lab.el("p", { class: "caption" });
     const status = lab.el("p", { class: "caption kit-status" });
-    const button = (name, save) => lab.el("button", { type: "button", class: "kit-save", onclick: save }, name);
-    const saves = lab.el("div", { class: "kit-saves", role: "group", "aria-label": "Save" }, lab.el("span", {}, "Save"));
-    saves.append(button("PNG", savePng), button("SVG", saveSvg));
-    if (options.csv) saves.append(button("CSV", saveCsv));
-    if (first && options.npz !== false) saves.append(button("NPZ", saveNpz));
+    const ways = { PNG: () => paper().png(filename()), SVG: () => paper().svg(filename()) };
+    if (options.csv) ways.CSV = () => lab.saveTable(options.csv(), filename());
+    if (first && options.npz !== false) ways.NPZ = () => lab.saveAnswer(first.url({ format: "npz" }), `${filename()}.npz`);
+    const saves = lab.saves(ways);
     const words = lab.el("div", {}, note, caption, status);
     const element = lab.el("section", { class: "kit-figure" });
     element.append(title, about, controls, readout, plot, lab.el("div", { class: "kit-foot" }, words, saves));
@@ -197,57 +196,17 @@
 
     const filename = () => options.filename?.() ?? first?.filename() ?? "figure";
 
-    /* The drawing on paper, with its title and its caption. */
-    function compose(make) {
-      const full = width + 2 * MARGIN;
-      const lines = [note.textContent, caption.textContent].filter(Boolean).flatMap((text) => wrap(text, width));
-      const ink = make(full, TITLE + height + 8 + lines.length * LINE + 2 * MARGIN);
-      ink.rect(0, 0, ink.width, ink.height, { fill: "paper" });
-      ink.text(MARGIN, MARGIN + 8, title.textContent, { size: 14, weight: 600, max: width });
-      ink.translate(MARGIN, MARGIN + TITLE, () => {
-        options.draw(ink, width);
-        options.over?.(ink, width);
+    const paper = () =>
+      lab.paper({
+        width,
+        height,
+        title: title.textContent,
+        words: [note.textContent, caption.textContent],
+        draw(ink) {
+          options.draw(ink, width);
+          options.over?.(ink, width);
+        },
       });
-      const top = MARGIN + TITLE + height + 8;
-      lines.forEach((text, i) => ink.text(MARGIN, top + (i + 0.5) * LINE, text, { size: 11, color: "ink-2" }));
-      return ink;
-    }
-
-    function savePng() {
-      const canvas = document.createElement("canvas");
-      compose((w, h) => lab.ink.onCanvas(canvas, w, h, 2));
-      canvas.toBlob((blob) => lab.save(blob, `${filename()}.png`), "image/png");
-    }
-
-    function saveSvg() {
-      const text = compose(lab.ink.asSvg).toString();
-      lab.save(new Blob([text], { type: "image/svg+xml" }), `${filename()}.svg`);
-    }
-
-    function saveCsv() {
-      const quote = (cell) => (/[",\r\n]/.test(cell) ? `"${cell.replaceAll('"', '""')}"` : cell);
-      const text = options.csv().map((row) => row.map((cell) => quote(String(cell ?? ""))).join(",")).join("\n");
-      lab.save(new Blob([text, "\n"], { type: "text/csv" }), `${filename()}.csv`);
-    }
-
-    async function saveNpz() {
-      const name = `${filename()}.npz`;
-      try {
-        lab.save(await lab.getBlob(first.url({ format: "npz" })), name);
-      } catch (error) {
-        lab.notify(error.message);
-      }
-    }
-
-    function wrap(text, room) {
-      const lines = [""];
-      for (const word of text.split(" ")) {
-        const longer = lines.at(-1) ? `${lines.at(-1)} ${word}` : word;
-        if (lab.ink.measure(longer, { size: 11 }) <= room || !lines.at(-1)) lines[lines.length - 1] = longer;
-        else lines.push(word);
-      }
-      return lines;
-    }
 
     // Builders may still fill in what the drawing reads; the first painting waits for that.
     queueMicrotask(() =>
