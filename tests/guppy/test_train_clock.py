@@ -2,6 +2,7 @@
 
 import math
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
@@ -12,7 +13,7 @@ from ponds import events_of, make_corpus, train_config
 
 from guppy.corpus import Corpus
 from guppy.errors import GuppyError
-from guppy.events import Checkpoint, Control, Cooldown, Event, Step
+from guppy.events import Checkpoint, Control, Cooldown, Event, Ratios, Step
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +54,14 @@ class Machine:
         build = module.build_optimizer
         monkeypatch.setattr(module, "build_optimizer", prepare)
 
-        def learn(trainer: Any) -> None:
+        def learn(trainer: Any) -> Iterator[Ratios]:
             machine.shares.append(trainer.share(0.5, 0, trainer.pace.seconds / 2))
             machine.rates.append(trainer.rate(100))
             machine.spend(machine.step if machine.rates[1:] else machine.first_step or machine.step)
             trainer.step, trainer.tokens = trainer.step + 1, trainer.tokens + 100
             at = Step(trainer.step, trainer.tokens, trainer.seconds, 0.0, machine.rates[-1], 0.0, 0.0)
             trainer.pending.append((at, torch.tensor(1.0), torch.tensor(1.0)))
+            yield from ()
 
         monkeypatch.setattr(module._Trainer, "learn", learn)
         control, events = Control(), []
