@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ def _one(run: Run, asked: Question, prompt: Prompt, step: int, given: dict[str, 
     def make() -> tuple[Answer, int]:
         loaded = models.get_model(run, step)
         ids = torch.tensor(prompt.ids, dtype=torch.int64)
-        with loaded.lock:
+        with nullcontext() if asked.whole else loaded.lock:
             subject = Subject(loaded.model, run.tokenizer, ids, prompt.tokens, run, step)
             made = answer(subject, asked.name, given)
         return made, sum(array.nbytes for array in made.arrays.values()) + len(json.dumps(made.facts))

@@ -60,6 +60,8 @@ class Question:
     options: tuple[Option, ...] = ()
     prompt: bool = True
     """Whether it needs a text."""
+    whole: bool = False
+    """Whether it is about all of a run's checkpoints, which it loads itself: `subject.model` is left alone."""
     prepare: Callable[[Run, int, Callable[[int, int], None] | None], Any] | None = None
     """Long work that has to be done once before it can be asked, and is kept with the run: prepare(run, step, progress)
     with progress(done, of). The command line does it; the lab does it in a process of its own, never on a request."""

@@ -63,5 +63,6 @@ QUESTIONS = (
         "How alike the checkpoints are, layer by layer, on one text.",
         _ask,
         hooks="blocks.*.hook_resid_post",
+        whole=True,
     ),
 )

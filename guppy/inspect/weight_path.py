@@ -137,7 +137,11 @@ def _ask_slice(subject: Subject, points: int, rows: int) -> LossSlice:
 
 QUESTIONS = (
     Question(
-        "weight-path", "The run's checkpoints on their principal axes, and how alike they are.", _ask_path, prompt=False
+        "weight-path",
+        "The run's checkpoints on their principal axes, and how alike they are.",
+        _ask_path,
+        prompt=False,
+        whole=True,
     ),
     Question(
         "loss-slice",
@@ -149,5 +153,6 @@ QUESTIONS = (
             Option("rows", int, 64, "Held-out rows that are scored at each."),
         ),
         prompt=False,
+        whole=True,
     ),
 )
