@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +17,8 @@ from guppy.inspect.asking import Option, Question, Subject
 from guppy.model import Guppy
 from guppy.runs import Run, corpus_of, files
 
+NEAR = 4
+"""Logged steps before and after one, whose batches are held against what the run wrote down."""
 MEND = "a step can only be retraced in a run that was trained here"
 
 
@@ -41,17 +45,28 @@ class Meal:
 def batch_at(run: Run, made: int) -> Batch:
     """The batch of the step that brought a run to `made` updates.
 
-    Raises GuppyError when there is no such step, or when how the data lay before it is not known any more."""
-    if not 1 <= made <= run.last_step:
-        raise GuppyError(f"Run {run.id} has learned in steps 1 to {run.last_step}, not in step {made}.")
+    Raises GuppyError when there is no such step, or when how the data lay before it is not known any more: batches
+    near it then are not as long as the run wrote down."""
+    first = 1 + (run.parent["step"] if run.parent else 0)
+    if not first <= made <= run.last_step:
+        raise GuppyError(f"Run {run.id} has learned in steps {first} to {run.last_step}, not in step {made}.")
     corpus, config = corpus_of(run), run.train_config.for_model(run.model_config)
     if corpus.sha256 != run.manifest["corpus"]["sha256"]:
         raise GuppyError(f"The data of run {run.id} have changed since it was trained, so its batches are gone.")
     seed, offset = _sampler(run)
     pad, n_ctx = corpus.tokenizer.pad_id, run.model_config.n_ctx
     sampler = BatchSampler(corpus.train, config.batch_size, n_ctx, pad, seed)
-    sampler.load_state({"seed": seed, "cursor": made - 1 + offset})
-    return sampler.next()
+    points = _counted(run, made)
+    begin, end = min(made - 1, *points), max(made, *points)
+    sampler.load_state({"seed": seed, "cursor": begin + offset})
+    batches = {step: sampler.next() for step in range(begin + 1, end + 1)}
+    for before, after in pairwise(points):
+        if sum(batches[step].n_tokens for step in range(before + 1, after + 1)) != points[after] - points[before]:
+            raise GuppyError(
+                f"Run {run.id} was trained when batches came in another order, so the batch of step {made} is not "
+                "known any more; train such a run again to see its batches."
+            )
+    return batches[made]
 
 
 def meal(run: Run, made: int) -> Meal:
@@ -64,8 +79,8 @@ def meal(run: Run, made: int) -> Meal:
     rows[:, :-1][inside] = batch.ids[inside]
     rows[:, 1:][inside] = batch.targets[inside]
     tokens = [run.tokenizer.token_strings([i for i in row if i >= 0]) for row in rows.tolist()]
-    losses = (_losses(run.model(step), batch) for step in (before, after))
-    return Meal(made, before, after, rows, *losses, tokens)
+    losses = {step: _losses(run.model(step), batch) for step in {before, after}}
+    return Meal(made, before, after, rows, losses[before], losses[after], tokens)
 
 
 @torch.no_grad()
@@ -87,6 +102,18 @@ def _sampler(run: Run) -> tuple[int, int]:
     if run.manifest.get("parent"):
         raise GuppyError(f"How the data lay before the steps of {run.id} was not kept; {MEND}.")
     return run.train_config.seed, 0
+
+
+def _counted(run: Run, made: int) -> dict[int, int]:
+    """How many tokens the run had learned from, at the steps around `made` where it wrote that down."""
+    metrics, begin = run.metrics, run.parent["step"] if run.parent else 0
+    counted = {} if run.parent else {0: 0}
+    if "tokens" in metrics:
+        logged = metrics[(metrics["kind"] == "step") & (metrics["step"] > begin)]
+        counted |= dict(zip(logged["step"].astype(int), logged["tokens"].astype(int), strict=True))
+    steps = sorted(counted)
+    here = bisect_left(steps, made)
+    return {step: counted[step] for step in steps[max(0, here - NEAR) : here + NEAR]}
 
 
 def _ask(subject: Subject, made: int) -> Meal:

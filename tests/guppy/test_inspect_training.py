@@ -1,6 +1,8 @@
 """What is asked of a whole run: its path, its batches, its twin, a lesson, the price of context."""
 
+import json
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from guppy.inspect.surprise import surprise
 from guppy.inspect.twins import twins
 from guppy.inspect.weight_path import _axes, _gram, loss_slice, weight_path
 from guppy.inspect.window import context_price, position_loss
-from guppy.runs import fork, train_run
+from guppy.runs import fork, open_run, train_run
 from guppy.surgery import Surgery
 
 
@@ -122,6 +124,19 @@ def test_a_forks_batches_go_on_where_its_parent_was(run, root):
     child = train_run(fork(run, 3, out=root / "same"))
     one, two = batch_at(run, 5), batch_at(child, 5)
     assert torch.equal(one.ids, two.ids)
+
+
+def test_a_run_whose_batches_came_in_another_order_is_not_retraced(run, root):
+    """As the runs are that were trained before the sampler was changed: their token counts tell."""
+    shutil.copytree(run.path, root / "reordered")
+    metrics = root / "reordered" / "metrics.jsonl"
+    rows = [json.loads(line) for line in metrics.read_text().splitlines()]
+    for row in rows:
+        if row["kind"] == "step" and row["step"] == 2:
+            row["tokens"] += 1
+    metrics.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(GuppyError, match="in another order"):
+        batch_at(open_run(root / "reordered"), 3)
 
 
 # -- twins ---------------------------------------------------------------------------------------
