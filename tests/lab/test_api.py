@@ -47,7 +47,7 @@ def test_a_broken_run_is_listed_with_its_error(client: TestClient, root: Path):
 def test_news_are_told_once(client: TestClient, root: Path):
     first = client.get("/lab/run/tiny").json()
     assert first["steps"][-1] == 8 and not first["running"] and not first["again"]
-    assert {row["kind"] for row in first["rows"]} == {"step", "eval"}
+    assert {row["kind"] for row in first["rows"]} == {"step", "eval", "ratios"}
     assert first["samples"][0].keys() == {"step", "prompt", "text"}
     assert first["manifest"]["reference"].keys() == {"log_v", "unigram", "bigram", "grammar"}
 
