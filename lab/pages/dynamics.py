@@ -7,8 +7,8 @@ import gradio as gr
 from lab.components import view as place
 
 INTRO = (
-    "<h1>Dynamics</h1><p>How training moves the model: the way of its weights, how alike its checkpoints are, how far "
-    "a step goes, and what has changed by then. Each figure shows the whole run; a click goes to a step of it.</p>"
+    "<h1>Dynamics</h1><p>How training moves a model: the way that its weights take, how alike its checkpoints are, "
+    "how far a step goes. Most figures show the whole run; a click on one goes to that step.</p>"
 )
 
 

@@ -23,7 +23,7 @@ lab.component("dynamics-alike", (root) => {
       ...options,
       describe: (r, c, value) => `Steps ${labels()[r]} and ${labels()[c]}: ${options.unit} ${lab.signed(value)}`,
     });
-    lab.on(["step"], fig.point);
+    dynamics.onStep(fig.point);
     return fig;
   }
 

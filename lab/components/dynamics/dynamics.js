@@ -37,6 +37,8 @@
       lab.watch(["run", "runs"], choice.refresh);
       return choice;
     },
+    /* fn() when the step has changed while the page is shown, or before it is. */
+    onStep: (fn) => lab.on(["step", "page"], () => lab.state.page === PAGE && fn()),
     /* The answers of a question at the checkpoints that are in the browser, in order. */
     there: (q) => (lab.run()?.steps ?? []).map((step) => q.step(step)).filter(Boolean),
   };

@@ -176,7 +176,16 @@ lab.component("dynamics-space", (root) => {
     fig.aim({ step: steps[Math.min(steps.length - 1, Math.max(0, i + (right || -down)))] });
   }
 
-  const csv = () => [["step", "first axis", "second axis", "norm"], ...way.shown.facts.steps.map((step, i) => [step, ...[0, 1].map((axis) => way.shown.at("xy", i, axis)), way.shown.at("norm", i)])];
+  /* The checkpoints, then the places of the slice, which are at no step. */
+  function csv() {
+    const points = way.shown.facts.steps.map((step, i) => [step, way.shown.at("xy", i, 0), way.shown.at("xy", i, 1), way.shown.at("norm", i), ""]);
+    const places = [];
+    if (slice.shown) {
+      const { x, y, loss } = slice.shown.arrays;
+      loss.data.forEach((value, at) => places.push(["", x.data[at % x.data.length], y.data[Math.floor(at / x.data.length)], "", value]));
+    }
+    return [["step", "first axis", "second axis", "norm", "loss"], ...points, ...places];
+  }
 
   const fig = lab.figure(root, {
     title: "The way through weight space",
@@ -189,6 +198,7 @@ lab.component("dynamics-space", (root) => {
     move,
     csv,
     leave: () => fig.aim(null),
+    caption: () => way.caption() + (slice.shown ? "; the loss approximate: a sample of held-out rows" : ""),
     click: ({ step }) => step !== undefined && lab.set({ step }),
     note: () =>
       slice.shown
@@ -214,5 +224,7 @@ lab.component("dynamics-space", (root) => {
     showAsked();
     if (way.shown) fig.paint();
   });
-  lab.on(["step"], fig.point);
+  dynamics.onStep(fig.point);
+  // Where the checkpoints are, for whoever points at them from outside.
+  fig.element.way = () => place;
 });

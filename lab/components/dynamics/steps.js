@@ -81,11 +81,12 @@ lab.component("dynamics-steps", (root) => {
         : "How many directions each matrix uses, weak ones counting less. The checkpoints that are in the browser; a click goes there.",
     question: weights,
     data: () => {
+      const log = size.value === "norm"; // the token table is far larger than the rest
       const answers = dynamics.there(weights);
       const x = answers.map(({ step }) => step);
       const { names } = weights.shown.facts;
       const series = names.flatMap((name, i) => (ofLayer(name) ? [{ name: short(name), x, y: answers.map(({ arrays }) => arrays[size.value].data[i]), points: true }] : []));
-      return { series, xTitle: "step", yTitle: SIZES[size.value], logX: true };
+      return { series, xTitle: "step", yTitle: SIZES[size.value] + (log ? ", log scale" : ""), logX: true, logY: log };
     },
     mark: () => lab.state.step,
     pick: (step) => lab.set({ step }),
@@ -94,7 +95,7 @@ lab.component("dynamics-steps", (root) => {
   const size = lab.choice(sizes.controls, { name: SIZE, label: "show", values: Object.entries(SIZES) });
   dynamics.layerChoice(sizes.controls);
 
-  lab.on(["step"], () => rows.length && ratios.paint());
+  dynamics.onStep(() => rows.length && ratios.paint());
   lab.choices.on([RATIO, dynamics.LAYER], () => rows.length && ratios.paint());
   lab.choices.on([SIZE, dynamics.LAYER], () => weights.shown && sizes.paint());
 });
