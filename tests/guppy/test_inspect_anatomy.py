@@ -13,8 +13,9 @@ from guppy.errors import GuppyError
 from guppy.hooks import hook_points, intervene, record
 from guppy.inspect import arithmetic, code_lines
 from guppy.inspect.anatomy import anatomy
-from guppy.inspect.arithmetic import TERM, Explanation, explain
+from guppy.inspect.arithmetic import Explanation, explain
 from guppy.inspect.matrices import farthest, matrices
+from guppy.inspect.sums import TERM
 from guppy.surgery import Surgery
 
 SURGERIES = {
