@@ -27,6 +27,7 @@ PAGES: dict[str, tuple[str, str]] = {
     "dynamics": ("Dynamics", "Look inside"),
     "cause": ("Cause", "Change it"),
     "mask": ("Mask", "Change it"),
+    "learning": ("Learning", "Change it"),
     "data": ("Data", "Around it"),
     "scores": ("Character", "Around it"),
     "machine": ("Machine", "Around it"),
