@@ -16,6 +16,8 @@ from guppy.inspect.asking import Option, Question, Subject
 from guppy.inspect.rollout import SHARE, cumulative, routes
 from guppy.model import Guppy
 
+MOST = 256
+"""Tokens: one maximum flow for each of them takes seconds together; of 1,024, minutes."""
 UNIT = 2**30
 """A capacity of 1 in the whole numbers that the solver counts in."""
 
@@ -42,7 +44,9 @@ def flow(model: Guppy, ids: Int64[Tensor, " pos"], query: int = -1, layer: int =
     units of 2⁻³⁰, and rounding adds up over the edges of the narrowest cut.
 
     One maximum flow (Dinic's) for each token: seconds for a long text. Indices below 0 count from the end. Raises
-    GuppyError when there is no such query or layer, and as `rollout` does."""
+    GuppyError on more than `MOST` tokens, when there is no such query or layer, and as `rollout` does."""
+    if len(ids) > MOST:
+        raise GuppyError(f"Flow is found for up to {MOST} tokens, not {len(ids)}; shorten the text, or ask for rollout.")
     if not -len(ids) <= query < len(ids):
         raise GuppyError(f"There is no position {query}; choose 0 to {len(ids) - 1}.")
     if not -model.config.n_layers <= layer < model.config.n_layers:

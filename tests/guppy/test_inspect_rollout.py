@@ -112,3 +112,5 @@ def test_flow_counts_from_the_end_and_refuses_what_is_not_there():
     for query, layer in ((11, 0), (0, 2)):
         with pytest.raises(GuppyError, match="There is no"):
             flow(model, ids, query, layer)
+    with pytest.raises(GuppyError, match="up to 256 tokens, not 257; shorten the text"):
+        flow(tiny(n_ctx=300), torch.zeros(257, dtype=torch.int64))
