@@ -13,6 +13,7 @@ lab.component("dynamics-alike", (root) => {
     const here = () => steps().indexOf(lab.state.step);
     const fig = lab.matrix(grid, {
       question: q,
+      empty: dynamics.ALONE,
       rowTitle: "step",
       columnTitle: "compared with step",
       max: 1,

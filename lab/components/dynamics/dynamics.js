@@ -12,17 +12,21 @@
   const sliceOfNow = () => `${lab.state.run} ${lab.run()?.steps.at(-1)}`;
   const slicing = () => lab.choices.get(SLICE) === sliceOfNow();
 
+  /* Checkpoints are compared where there are some. */
+  const several = () => (lab.run()?.steps.length > 1 ? {} : null);
+
   const ASKED = {
-    "weight-path": { prompt: false, whole: true },
+    "weight-path": { prompt: false, whole: true, options: several },
     "loss-slice": { prompt: false, whole: true, options: () => (slicing() ? { rows: 32 } : null) },
-    similarity: { whole: true },
+    similarity: { whole: true, options: several },
     weights: { prompt: false, scrub: true },
     lens: { scrub: true, options: () => ({ k: 1 }) },
-    "position-loss": { prompt: false, options: () => ({ rows: 500 }) },
+    "position-loss": { prompt: false, options: () => ({ rows: 128 }) },
   };
 
   lab.dynamics = {
     LAYER,
+    ALONE: "This run keeps one checkpoint; it takes two to compare.",
     ask(what) {
       if (!questions.has(what)) questions.set(what, lab.question(what, { page: PAGE, ...ASKED[what] }));
       return questions.get(what);

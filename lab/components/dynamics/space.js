@@ -191,6 +191,7 @@ lab.component("dynamics-space", (root) => {
     title: "The way through weight space",
     about: "Every checkpoint is a point: all its weights, seen along the two directions in which the checkpoints differ most. The way begins at the random start.",
     question: way,
+    empty: dynamics.ALONE,
     draw,
     over,
     hit,
@@ -215,7 +216,7 @@ lab.component("dynamics-space", (root) => {
   function showAsked() {
     ask.setAttribute("aria-pressed", String(dynamics.slicing()));
     ask.textContent = dynamics.slicing() ? "Without the loss" : "Loss around it";
-    ask.disabled = !way.shown;
+    ask.hidden = !way.shown;
     told.textContent = slice.problem ?? (slice.busy ? "computing the loss at 121 places; this takes seconds to a minute …" : "");
   }
 
