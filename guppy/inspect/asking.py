@@ -61,7 +61,8 @@ class Question:
     prompt: bool = True
     """Whether it needs a text."""
     whole: bool = False
-    """Whether it is about all of a run's checkpoints, which it loads itself: `subject.model` is left alone."""
+    """Whether it asks the run, of which it loads the checkpoints that it needs itself: `subject.model` is left alone,
+    and others need not wait for it."""
     prepare: Callable[[Run, int, Callable[[int, int], None] | None], Any] | None = None
     """Long work that has to be done once before it can be asked, and is kept with the run: prepare(run, step, progress)
     with progress(done, of). The command line does it; the lab does it in a process of its own, never on a request."""

@@ -127,5 +127,6 @@ QUESTIONS = (
         _ask,
         options=(Option("made", int, -1, "The step, counted from 1; -1: the one that made the checkpoint."),),
         prompt=False,
+        whole=True,
     ),
 )

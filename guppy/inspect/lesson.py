@@ -164,5 +164,6 @@ QUESTIONS = (
             Option("updates", int, 1, f"Optimizer steps, 1 to {MOST_STEPS}."),
             Option("share", float, 0.1, "Learning rate as a share of the run's highest."),
         ),
+        whole=True,
     ),
 )

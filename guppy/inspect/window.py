@@ -69,8 +69,12 @@ def _nats(model: Guppy, texts: Int64[Tensor, "text pos"]) -> Float[Tensor, "text
 
 @torch.no_grad()
 def position_loss(model: Guppy, run: Run, rows: int = 500) -> PositionLoss:
-    """The loss of held-out rows by position. Raises GuppyError when the corpus cannot be made again."""
+    """The loss of held-out rows by position. Raises GuppyError when the corpus cannot be made again, or has changed."""
     corpus, n_ctx = corpus_of(run), model.config.n_ctx
+    if corpus.sha256 != run.manifest["corpus"]["sha256"]:
+        raise GuppyError(
+            f"The data of run {run.id} have changed since, so which rows it never saw is not known any more."
+        )
     total, count = torch.zeros(n_ctx, dtype=torch.float64), torch.zeros(n_ctx, dtype=torch.int64)
     for batch in heldout_batches(corpus.heldout, HELDOUT_BATCH, n_ctx, corpus.tokenizer.pad_id, rows):
         packing = batch.packing
@@ -93,7 +97,8 @@ def _ask_price(subject: Subject, windows: str) -> ContextPrice:
 
 
 def _ask_positions(subject: Subject, rows: int) -> PositionLoss:
-    return position_loss(subject.model, subject.run, rows)
+    # A model of its own: the corpus may have to be made again first, which takes long.
+    return position_loss(subject.run.model(subject.step), subject.run, rows)
 
 
 QUESTIONS = (
@@ -110,5 +115,6 @@ QUESTIONS = (
         exactness="approximate: a sample of held-out rows",
         options=(Option("rows", int, 500, "Held-out rows."),),
         prompt=False,
+        whole=True,
     ),
 )

@@ -139,6 +139,19 @@ def test_a_run_whose_batches_came_in_another_order_is_not_retraced(run, root):
         batch_at(open_run(root / "reordered"), 3)
 
 
+def test_what_was_held_out_and_learned_is_only_told_of_the_same_data(run, root):
+    shutil.copytree(run.path, root / "changed")
+    manifest = root / "changed" / "run.json"
+    told = json.loads(manifest.read_text())
+    told["corpus"]["sha256"] = "0" * 64
+    manifest.write_text(json.dumps(told))
+    changed = open_run(root / "changed")
+    with pytest.raises(GuppyError, match="have changed"):
+        batch_at(changed, 3)
+    with pytest.raises(GuppyError, match="have changed"):
+        position_loss(run.model(6), changed)
+
+
 # -- twins ---------------------------------------------------------------------------------------
 
 

@@ -149,6 +149,14 @@ def test_what_cannot_be_is_one_sentence(client: TestClient, kinds: None, what: s
     assert answer.status_code == 400 and says in answer.json()["error"]
 
 
+def test_what_asks_the_run_waits_for_nobody(client: TestClient, root: Path):
+    """A lesson takes a copy: the shared model may be in use meanwhile."""
+    run = open_run(root / "tiny")
+    with models.get_model(run, run.last_step).lock:
+        for what, query in (("lesson", {"prompt": "hi", "reply": "blub"}), ("position-loss", {"rows": 8})):
+            assert client.get(f"/lab/inspect/{what}", params={"run": "tiny", **query}).status_code == 200
+
+
 def test_too_much_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(models, "MAX_BUNDLE", 1000)
     answer = client.get("/lab/inspect/attention", params={"run": "tiny", "prompt": "hi " * 20, "steps": "all"})

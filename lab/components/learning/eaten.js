@@ -81,10 +81,11 @@ lab.component("learning-eaten", (root) => {
   /* Which checkpoints the numbers are of, and what lies between them. */
   function summary() {
     const { made, before_step: before, after_step: after } = q.shown.facts;
-    const [one, other] = ["before", "after"].map((name) => lab.number(learning.mean(data(name))));
+    const [first, then] = ["before", "after"].map((name) => learning.mean(data(name)));
+    const [one, other] = [first, then].map(lab.number);
     const count = `The batch of step ${lab.count(made)}: ${q.shown.arrays.ids.shape[0]} rows.`;
     if (before === after) return `${count} Only one checkpoint is near, step ${lab.count(after)}, so there is no before and after: there its tokens cost ${one} nats on average.`;
-    const means = `On average its tokens cost ${one} nats at step ${lab.count(before)} and ${other} at step ${lab.count(after)}.`;
+    const means = `On average its tokens cost ${one} nats at step ${lab.count(before)} and ${other} at step ${lab.count(after)}, a change of ${lab.signed(then - first)}.`;
     const apart = after - before;
     const honest =
       apart === 1

@@ -29,7 +29,7 @@ lab.component("learning-lesson", (root) => {
   grid.before(form);
   form.append(said);
   const updates = lab.choice(controls, { name: "learning.updates", label: "Updates", values: [["1", "1"], ["3", "3"], ["10", "10"]] });
-  const share = lab.slider(controls, { name: "learning.share", label: "Learning rate, of the run’s highest", format: percent, ...SHARES });
+  const share = lab.slider(controls, { name: "learning.share", label: "Learning rate, of the run’s highest", format: (part) => `${Math.round(100 * part)}%`, ...SHARES });
   controls.append(teach);
 
   /* {updates, share, reply} of the lesson that the address names. */
@@ -176,7 +176,8 @@ lab.component("learning-lesson", (root) => {
       const [one, other] = [before[i], after[i]].map((text) => text.split(/(?<= )/));
       const parts = other.findIndex((piece, j) => piece.trim() !== one[j]?.trim());
       const same = parts < 0 ? other.length : parts;
-      const changed = before[i] === after[i] ? ["the same"] : [other.slice(0, same).join(""), lab.el("strong", {}, other.slice(same).join(""))];
+      const rest = other.slice(same).join("") || " and ends here";
+      const changed = before[i] === after[i] ? ["the same"] : [other.slice(0, same).join(""), lab.el("strong", {}, rest)];
       return lab.el(
         "div",
         {},
