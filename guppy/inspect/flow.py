@@ -46,7 +46,8 @@ def flow(model: Guppy, ids: Int64[Tensor, " pos"], query: int = -1, layer: int =
     One maximum flow (Dinic's) for each token: seconds for a long text. Indices below 0 count from the end. Raises
     GuppyError on more than `MOST` tokens, when there is no such query or layer, and as `rollout` does."""
     if len(ids) > MOST:
-        raise GuppyError(f"Flow is found for up to {MOST} tokens, not {len(ids)}; shorten the text, or ask for rollout.")
+        mend = "shorten the text, or ask for rollout"
+        raise GuppyError(f"Flow is found for up to {MOST} tokens, not {len(ids)}; {mend}.")
     if not -len(ids) <= query < len(ids):
         raise GuppyError(f"There is no position {query}; choose 0 to {len(ids) - 1}.")
     if not -model.config.n_layers <= layer < model.config.n_layers:
