@@ -1,7 +1,7 @@
 """What pages fetch: runs, news, scores, tokens, attention, replies. Read-only; every failure is one sentence.
 
-Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status; what starts with data/ is in `lab.data_api`, with
-neurons/ in `lab.neuron_api`):
+Routes (all GET; errors are {"error": sentence} with a 4xx or 5xx status; what starts with data/ is in `lab.data_api`,
+with neurons/ in `lab.neuron_api`):
 
     /lab/runs                                 all runs, a person's own first, newest first
     /lab/run/{id}?cursor=                     one run's manifest, and the metrics and samples since the cursor
