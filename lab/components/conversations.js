@@ -22,7 +22,7 @@
     });
 
   /* A <dl> entry: what is counted, the number, and on hover what it means. */
-  lab.figure = (term, value, title) => lab.el("div", { title }, lab.el("dt", {}, term), lab.el("dd", {}, value));
+  lab.tally = (term, value, title) => lab.el("div", { title }, lab.el("dt", {}, term), lab.el("dd", {}, value));
 
   /* 12.3 %, and 0 only where there is nothing. */
   lab.percent = (share) => {

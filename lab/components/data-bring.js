@@ -37,18 +37,18 @@
       el(
         "dl",
         { class: "lab-facts" },
-        lab.figure("holds", KINDS[checked.kind]),
-        ...(checked.kind === "text" ? [] : [lab.figure(units, lab.count(all.rows + checked.lost))]),
-        lab.figure("size", megabytes(bytes), `${lab.count(checked.characters)} characters`),
-        lab.figure("tokens", lab.count(all.tokens), `${lab.number(report.tokens.characters_per_token)} characters each`),
-        lab.figure("vocabulary", lab.count(report.tokens.vocab_size), tokens === "char" ? "characters" : "pieces of words"),
+        lab.tally("holds", KINDS[checked.kind]),
+        ...(checked.kind === "text" ? [] : [lab.tally(units, lab.count(all.rows + checked.lost))]),
+        lab.tally("size", megabytes(bytes), `${lab.count(checked.characters)} characters`),
+        lab.tally("tokens", lab.count(all.tokens), `${lab.number(report.tokens.characters_per_token)} characters each`),
+        lab.tally("vocabulary", lab.count(report.tokens.vocab_size), tokens === "char" ? "characters" : "pieces of words"),
         ...(checked.kind === "text"
           ? []
           : [
-              lab.figure("tokens a row", lab.number(length.mean), `median ${length.p50}, 99% up to ${length.p99}, longest ${lab.count(length.max)}`),
-              lab.figure(`over ${report.tokens.context} tokens`, lab.count(report.tokens.rows_over_context), "They are learned in pieces."),
-              lab.figure("repeated rows", lab.count(checked.repeated)),
-              lab.figure("different replies", lab.count(all.replies)),
+              lab.tally("tokens a row", lab.number(length.mean), `median ${length.p50}, 99% up to ${length.p99}, longest ${lab.count(length.max)}`),
+              lab.tally(`over ${report.tokens.context} tokens`, lab.count(report.tokens.rows_over_context), "They are learned in pieces."),
+              lab.tally("repeated rows", lab.count(checked.repeated)),
+              lab.tally("different replies", lab.count(all.replies)),
             ]),
       ),
       el("p", { class: "caption" }, estimates(train.tokens, speeds)),

@@ -15,15 +15,15 @@
   lab.counted = ({ splits: { all }, tokens, topics }) => {
     const of = (part, whole) => `${lab.percent(whole ? part / whole : 0)} of ${lab.count(whole)}`;
     return [
-      lab.figure("rows", lab.count(all.rows)),
-      lab.figure("different replies", lab.count(all.replies), `${of(all.replies, all.exchanges)} exchanges`),
-      lab.figure("distinct pairs", lab.percent(all.unique), `${lab.count(all.pairs)} different pairs of prompt and reply`),
-      lab.figure("of several turns", lab.percent(all.several_turns)),
-      lab.figure("topics", lab.count(topics.length)),
-      lab.figure("vocabulary, tokens", lab.count(tokens.vocab_size), `${tokens.kind}, ${lab.number(tokens.characters_per_token)} characters a token`),
-      lab.figure("tokens", lab.count(all.tokens)),
-      lab.figure("tokens a row", lab.number(tokens.per_row.mean), `median ${tokens.per_row.p50}, 99% up to ${tokens.per_row.p99}, longest ${lab.count(tokens.per_row.max)}`),
-      lab.figure(`rows over ${tokens.context} tokens`, lab.count(tokens.rows_over_context), "They are learned in pieces."),
+      lab.tally("rows", lab.count(all.rows)),
+      lab.tally("different replies", lab.count(all.replies), `${of(all.replies, all.exchanges)} exchanges`),
+      lab.tally("distinct pairs", lab.percent(all.unique), `${lab.count(all.pairs)} different pairs of prompt and reply`),
+      lab.tally("of several turns", lab.percent(all.several_turns)),
+      lab.tally("topics", lab.count(topics.length)),
+      lab.tally("vocabulary, tokens", lab.count(tokens.vocab_size), `${tokens.kind}, ${lab.number(tokens.characters_per_token)} characters a token`),
+      lab.tally("tokens", lab.count(all.tokens)),
+      lab.tally("tokens a row", lab.number(tokens.per_row.mean), `median ${tokens.per_row.p50}, 99% up to ${tokens.per_row.p99}, longest ${lab.count(tokens.per_row.max)}`),
+      lab.tally(`rows over ${tokens.context} tokens`, lab.count(tokens.rows_over_context), "They are learned in pieces."),
     ];
   };
 

@@ -63,7 +63,9 @@ def build(view: gr.JSON) -> None:
         trigger_mode="once",
         **private,
     )
-    new.click(lambda: ([], ""), None, [turns, say], cancels=[speaking], queue=False, **private)
+    # In the browser at once: what the server emptied later could be the next thing that is typed.
+    new.click(None, None, [turns, say], js="() => [[], '']", **private)
+    new.click(None, None, None, cancels=[speaking], queue=False, **private)
     for setting in settings:
         setting.change(None, settings, None, js=SETTINGS_JS, **private)
 

@@ -121,6 +121,7 @@ def test_the_time_bar_needs_no_server(page: Page, lab, runs_root: Path) -> None:
 def test_another_prompt_and_another_run(page: Page, lab, runs_root: Path) -> None:
     build(page, lab.url)
     page.fill("#lab-prompt", "what is <i>that</i> & 'why'?")
+    page.wait_for_function("lab.state.prompt.startsWith('what')")
     page.wait_for_function(PAINTED)
     expected = truth(runs_root, 40, "what is <i>that</i> & 'why'?")
     assert page.evaluate("q.shown.arrays.pattern.shape").pop() == len(expected)
