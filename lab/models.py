@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -138,6 +138,16 @@ def get_run(run_id: str) -> Run:
     """The run of that id, read again when its manifest has changed. Raises GuppyError when there is none."""
     path = find_run(run_id)
     return _runs.get((path, _changed(path / files.MANIFEST)), lambda: (open_run(path), 2**20))
+
+
+def looked_at(view: dict[str, Any] | None) -> tuple[Run, int]:
+    """The run and the step that a page's frame shows. Raises GuppyError when one of them is not there, TypeError or
+    ValueError when the step is no number."""
+    run = get_run(str((view or {}).get("run") or ""))
+    step = (view or {}).get("step")
+    step = run.last_step if step is None else int(step)
+    run.step_path(step)
+    return run, step
 
 
 def get_model(run: Run, step: int) -> Loaded:

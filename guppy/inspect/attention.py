@@ -42,8 +42,8 @@ def future_mass(
 ) -> Float[Tensor, "layer head"]:
     """The share of its attention that each head puts on positions after the one that asks, 0 under a causal mask.
 
-    A mean over the queries where `mask` is true (None: all); every later key counts, padding included, because a
-    model without its mask reads that too. The last position of a row, with nothing after it, counts as a query."""
+    A mean over the queries where `mask` is true (None: all); every later key counts, padding in `ids` included,
+    which a model that is given no packing reads. The last position of a row counts as a query, too."""
     later = patterns(model, ids).pattern.float().triu(diagonal=1).sum(-1)  # (batch, layer, head, query)
     if mask is None:
         return later.mean(dim=(0, 3))

@@ -55,10 +55,7 @@ def build(view: gr.JSON) -> None:
 def _train(view: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Train the lens of the step that the frame shows, and tell the browser how far it is."""
     try:
-        run = models.get_run(str((view or {}).get("run") or ""))
-        step = (view or {}).get("step")
-        step = run.last_step if step is None else int(step)
-        run.step_path(step)
+        run, step = models.looked_at(view)
         for done, of in tuning.train(run.id, step):
             yield tell(tuning={"run": run.id, "step": step, "done": done, "of": of})
     except (GuppyError, TypeError, ValueError) as error:

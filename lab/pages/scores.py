@@ -43,10 +43,7 @@ def build(view: gr.JSON) -> None:
 def _measure(view: dict[str, Any] | None) -> Iterator[dict[str, Any]]:
     """Measure the step that the frame shows, and tell the browser that it is there."""
     try:
-        run = models.get_run(str((view or {}).get("run") or ""))
-        step = (view or {}).get("step")
-        step = run.last_step if step is None else int(step)
-        run.step_path(step)
+        run, step = models.looked_at(view)
         yield tell(measuring={"run": run.id, "step": step})
         scoring.measure(run.id, step)
     except (GuppyError, TypeError, ValueError) as error:
